@@ -1,0 +1,1 @@
+"""How close a guess came to the secret. Functions of the two, with no model and no torch."""

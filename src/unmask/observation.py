@@ -1,0 +1,80 @@
+"""What an adversary has seen, and what it knew before."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from unmask.public import Place, PublicModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knowledge:
+    """The adversary's knowledge beside the tensors: the threat model, field by field.
+
+    Args:
+        batch: number of sequences that were averaged, or None if unknown.
+        labels: the targets of the loss, or None if unknown. Class indices, one per sequence.
+        lengths: number of tokens of each sequence, special tokens included, or None if unknown.
+        padded: length to which sequences were filled, or None if they were not or it is unknown.
+        dropout: whether the victim computed with dropout on.
+        local_steps: number of optimiser steps whose sum was seen (1 = a plain gradient).
+        learning_rate: step size of those steps.
+        dtype: the number format in which the tensors were released.
+        noise: standard deviation of added noise divided by the norm of the whole release.
+        clip: norm to which the whole release was clipped, or None.
+        prune: share of smallest entries set to zero.
+    """
+
+    batch: int | None = 1
+    labels: tuple[int, ...] | None = None
+    lengths: tuple[int, ...] | None = None
+    padded: int | None = None
+    dropout: bool = False
+    local_steps: int = 1
+    learning_rate: float | None = None
+    dtype: str = "float32"
+    noise: float = 0.0
+    clip: float | None = None
+    prune: float = 0.0
+
+    @property
+    def exact(self) -> bool:
+        """Whether a replay of the true input must reproduce the tensors to rounding."""
+        return self.dtype == "float32" and self.noise == 0 and self.prune == 0 and not self.dropout and self.local_steps == 1
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return the threat model in words, one sentence per fact."""
+        return (
+            "The adversary knows the weights, the tokenizer and the loss.",
+            f"It sees {'one gradient' if self.local_steps == 1 else f'the weight change of {self.local_steps} local steps'} "
+            f"over {'an unknown number of' if self.batch is None else self.batch} sequence{'' if self.batch == 1 else 's'}.",
+            f"Labels are {'unknown' if self.labels is None else 'known'}.",
+            f"Lengths are {'unknown' if self.lengths is None else 'known'}.",
+            f"Dropout was {'on; its masks are unknown' if self.dropout else 'off'}.",
+            f"Released as {self.dtype}"
+            + (f", Gaussian noise of {self.noise:g} of the norm" if self.noise else "")
+            + (f", clipped to norm {self.clip:g}" if self.clip is not None else "")
+            + (f", the smallest {self.prune:.0%} of the entries dropped" if self.prune else "")
+            + ".",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """The tensors seen plus public knowledge. It has no path back to the secret.
+
+    Args:
+        tensors: gradient by place name, weights as (d_out, d_in), float32.
+        model: the public model.
+        knowledge: what else the adversary knows.
+    """
+
+    tensors: Mapping[str, Tensor]
+    model: PublicModel
+    knowledge: Knowledge
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The places of the tensors, in the model's order."""
+        return tuple(place for place in self.model.places if place.name in self.tensors)

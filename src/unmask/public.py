@@ -1,0 +1,189 @@
+"""What everyone knows about a model: its weights, its vocabulary, its forward and backward pass."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Component(StrEnum):
+    """The parts of a transformer that a selector can name."""
+
+    QUERY = "query"
+    KEY = "key"
+    VALUE = "value"
+    ATTENTION_OUTPUT = "attention.output"
+    FFN_GATE = "ffn.gate"
+    FFN_IN = "ffn.in"
+    FFN_OUT = "ffn.out"
+    NORM = "norm"
+    EMBEDDING = "embedding"
+    HEAD = "head"
+
+
+class Kind(StrEnum):
+    """What a parameter does to what passes through it."""
+
+    WEIGHT = "weight"
+    BIAS = "bias"
+    NORM = "norm"
+    EMBEDDING = "embedding"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One tensor of the model in which data can leave a trace.
+
+    A fused parameter (GPT-2's query, key and value in one) gives one place per part.
+
+    Args:
+        name: canonical name, such as `layer.3.query.weight`.
+        module: path of the module that owns the parameter; for a weight, its input spans the
+            row space of the gradient.
+        parameter: name of the parameter in the model's state dict.
+        layer: index of the transformer layer, or None outside the layers.
+        component: which part of a layer it is; None for a module this project has no word for.
+        kind: weight of a linear map, bias, normalisation or embedding table.
+        shape: shape of the tensor as seen, a weight always as (d_out, d_in).
+        rows: first and last-plus-one output row inside a fused parameter, or None.
+        transposed: whether the parameter is stored as (d_in, d_out).
+        heads: number of equal blocks of the input that are attention heads, 1 if none.
+    """
+
+    name: str
+    module: str
+    parameter: str
+    layer: int | None
+    component: Component | None
+    kind: Kind
+    shape: tuple[int, ...]
+    rows: tuple[int, int] | None = None
+    transposed: bool = False
+    heads: int = 1
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        total = 1
+        for n in self.shape:
+            total *= n
+        return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Tokens and their text, with nothing of the tokenizer's machinery.
+
+    Args:
+        size: number of tokens V.
+        pieces: the tokenizer's own spelling of each token, in order.
+        special: ids that never occur inside a sentence (padding, class, separator, unused).
+        prefix: ids that the tokenizer puts before every sentence ([CLS], BOS), maybe none.
+        suffix: ids that it puts after every sentence ([SEP], EOS), maybe none.
+        pad: id that fills short sentences of a batch, or None.
+    """
+
+    size: int
+    pieces: tuple[str, ...]
+    special: frozenset[int]
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+    pad: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputTable:
+    """Closed form of a linear map's input where it depends on one token and its position alone.
+
+    `x[t, i] = norm(token[t] + position[i]) * weight + bias`, with layer or root-mean-square norm.
+
+    Args:
+        token: (V, d) embedding of every token, with a constant token type folded in.
+        position: (n_max, d), or None for models without absolute positions.
+        weight: (d,) gain.
+        bias: (d,) shift; zero for a root-mean-square norm.
+        epsilon: added to the variance.
+        centred: True for a layer norm, False for a root-mean-square norm.
+    """
+
+    token: Tensor
+    position: Tensor | None
+    weight: Tensor
+    bias: Tensor
+    epsilon: float
+    centred: bool
+
+    def rows(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Return `x[t, i]` for broadcastable index tensors: (..., d)."""
+        raw = self.token[tokens]
+        if self.position is not None:
+            raw = raw + self.position[positions]
+        if self.centred:
+            raw = raw - raw.mean(-1, keepdim=True)
+        scale = (raw.square().mean(-1, keepdim=True) + self.epsilon).rsqrt()
+        return raw * scale * self.weight + self.bias
+
+
+class PublicModel(Protocol):
+    """A model as an adversary holds it: anything may be computed, nothing is secret.
+
+    Shapes: C candidates, n positions, d embedding width, V vocabulary, K classes.
+    Sequences hold the tokenizer's prefix and suffix. `mask` is True where a token counts.
+    """
+
+    name: str
+    vocabulary: Vocabulary
+    causal: bool
+    places: tuple[Place, ...]
+    parameters: int
+    classes: int | None
+    """Number of classes of the loss, or None for next-token prediction."""
+    max_length: int
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of a sequence without special tokens."""
+
+    def embedding(self) -> Tensor:
+        """Return the (V, d) table of token embeddings."""
+
+    def input_table(self, place: Place) -> InputTable | None:
+        """Return the closed form of the place's input, or None where the input mixes positions."""
+
+    def inputs(self, ids: Tensor, places: Sequence[Place], *, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the input (C, n, d_in) of each place, by name, for ids (C, n)."""
+
+    def substituted_inputs(self, ids: Tensor, positions: Tensor, candidates: Tensor, place: Place) -> Tensor:
+        """Return the input (C, d_in) of `place` at `positions[c]` if the token there were `candidates[c]`.
+
+        `ids` (n,) is the sentence. A causal model's answer is exact: it depends on the prefix
+        alone, and `positions[c]` may equal n to extend the sentence. A bidirectional model keeps
+        the other positions as they are, so the answer ignores their reaction to the new token.
+        """
+
+    def gradients(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        places: Sequence[Place],
+        *,
+        mask: Tensor | None = None,
+        differentiable: bool = False,
+    ) -> dict[str, Tensor]:
+        """Return each candidate's own gradient (C, *shape), by place name.
+
+        Args:
+            inputs: ids (C, n), or embeddings (C, n, d) in place of the token table's output.
+            targets: (C,) class indices or (C, K) class probabilities; for next-token prediction
+                (C, n) token ids or (C, n, V) probabilities, where row i is predicted from row i-1.
+            places: what to differentiate by.
+            mask: (C, n), True where a token counts; default all.
+            differentiable: keep the graph, so that the result can be differentiated again.
+        """
+
+    def next_token_logits(self, ids: Tensor) -> Tensor | None:
+        """Return (C, V) logits of the token after ids (C, n), or None if the model is no language model."""
+
+
+PlaceMap = Mapping[str, Place]

@@ -1,0 +1,150 @@
+"""One self-contained page about a run, and the same facts as JSON."""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from unmask.report import figures, form, headline, heatmap, numbers, overview, palette, storage, words
+from unmask.report.cells import State, cells
+from unmask.report.folder import Run, load
+from unmask.report.recovered import folds
+from unmask.report.rows import rows
+from unmask.report.threat import threat_model
+
+NAME = "report.html"
+SCHEMA = 1
+
+
+def write(run: Path, out: Path | None = None) -> Path:
+    """Write the report of a run: one HTML file that loads nothing from anywhere.
+
+    Args:
+        run: the run's folder, with `records.jsonl` and `run.json`.
+        out: the file to write; default `report.html` in the run's folder.
+
+    Returns:
+        The file that was written. It is replaced as a whole or left as it was.
+
+    Raises:
+        BadInput: if the folder holds no run or no finished record.
+        StorageError: if the disk is full or the file cannot be written.
+
+    Example:
+        >>> write(Path("runs/minilm"))  # doctest: +SKIP
+        PosixPath('runs/minilm/report.html')
+    """
+    return storage.replace(out or run / NAME, render(load(run)))
+
+
+def render(run: Run) -> str:
+    """Return the page of a run as HTML.
+
+    Args:
+        run: the run.
+    """
+    table = rows(run.records)
+    grid = cells(run.grid, table)
+    tracks, ticks = figures.times(grid)
+    script = _asset("page.js")
+    template = _environment().get_template("page.html.j2")
+    return template.render(
+        run=run,
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=Markup(_asset("page.css") + _asset("figures.css") + palette.css() + heatmap.css()),
+        sentence=headline.sentence(grid),
+        details=headline.details(grid),
+        verdict=headline.verdict(table, grid, run.fail_on),
+        heat=heatmap.heat_map(grid),
+        shown=heatmap.SHOWN,
+        reasons=numbers.reasons(grid),
+        folds=folds(grid, run.records),
+        redacted=any(record.texts.redacted for record in run.records),
+        panels=figures.depth(grid),
+        contrast=figures.contrast(grid),
+        times=tracks,
+        ticks=ticks,
+        threat=threat_model(run.records),
+        attacks=overview.attacks(table),
+        settings=overview.settings(run),
+        rows=table,
+        metrics=words.METRICS,
+        glossary=words.GLOSSARY,
+    )
+
+
+def summary(run: Path) -> Mapping[str, object]:
+    """Return the report's facts as values that JSON can hold.
+
+    Keys: `headline` and `details` (sentences), `leak` (highest mean ROUGE-1 over cells and
+    attacks, in [0, 1]), `leak_cell`, `fail_on`, `leaks` (whether `leak > fail_on`, None without a
+    limit), `cells` (number per state), `records`, `texts`, `attacks`, `threat_model`, `rows`,
+    `model`, `surface`, `seed`, `command`, `versions`, `schema`.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        BadInput: if the folder holds no run or no finished record.
+
+    Example:
+        >>> summary(Path("runs/minilm"))["leak"]  # doctest: +SKIP
+        1.0
+    """
+    found = load(run)
+    table = rows(found.records)
+    grid = cells(found.grid, table)
+    top = headline.worst(table)
+    leak = headline.leak(table)
+    states = [cell.state for cell in grid]
+    return {
+        "schema": SCHEMA,
+        "model": found.model,
+        "surface": dict(found.surface),
+        "seed": found.seed,
+        "command": found.command,
+        "versions": dict(found.versions),
+        "headline": headline.sentence(grid),
+        "details": list(headline.details(grid)),
+        "leak": leak,
+        "leak_cell": None if top is None else {"layer": top.layer, "component": top.component, "attack": top.attack},
+        "fail_on": found.fail_on,
+        "leaks": None if found.fail_on is None else leak > found.fail_on,
+        "cells": {"all": len(grid), **{str(state): states.count(state) for state in State}},
+        "records": len(found.records),
+        "texts": len({record.item.get("index", 0) for record in found.records}),
+        "attacks": [asdict(attack) for attack in overview.attacks(table)],
+        "threat_model": asdict(threat_model(found.records)),
+        "rows": [asdict(row) for row in table],
+    }
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("unmask.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "score": form.score,
+        "seconds": form.seconds,
+        "certificate": form.certificate,
+        "percent": form.percent,
+        "count": form.count,
+        "component": words.component,
+        "layer": words.layer,
+    }
+    return environment
+
+
+def _asset(name: str) -> str:
+    # Read as text: `{#` is a comment to the template engine and an identifier to CSS.
+    return files("unmask.report").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,0 +1,85 @@
+"""Read what flows into and out of modules, without changing them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+
+class Reached(Exception):
+    """Raised inside a forward pass once everything asked for was seen; never leaves this package."""
+
+
+class Tape:
+    """The inputs and outputs that the hooks of `recording` saw, by module path."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, Tensor] = {}
+        self.outputs: dict[str, Tensor] = {}
+
+
+@contextmanager
+def recording(modules: Mapping[str, nn.Module], *, stop: bool) -> Iterator[Tape]:
+    """Record the first input and the output of modules during forward passes in the block.
+
+    Args:
+        modules: path to module.
+        stop: raise `Reached` inside the forward pass as soon as every input was seen, so that
+            later layers are not computed; outputs are not recorded then.
+    """
+    tape = Tape()
+
+    def before(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            tape.inputs[path] = arguments[0]
+            if stop and len(tape.inputs) == len(modules):
+                raise Reached
+
+        return hook
+
+    def after(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+            tape.outputs[path] = output
+
+        return hook
+
+    handles = [module.register_forward_pre_hook(before(path)) for path, module in modules.items()]
+    if not stop:
+        handles += [module.register_forward_hook(after(path)) for path, module in modules.items()]
+    try:
+        yield tape
+    except Reached:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def replaced(module: nn.Module, output: Tensor | None) -> Iterator[None]:
+    """Let `module` return `output` during the block; None changes nothing."""
+    if output is None:
+        yield
+        return
+    handle = module.register_forward_hook(lambda *_: output)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """Switch dropout on or off during the block and restore every submodule's mode after it."""
+    before = {child: child.training for child in module.modules()}
+    module.train(training)
+    try:
+        yield
+    finally:
+        restore(before.items())
+
+
+def restore(states: Iterable[tuple[nn.Module, bool]]) -> None:
+    """Set each module's own training flag, leaving its children alone."""
+    for child, training in states:
+        child.training = training

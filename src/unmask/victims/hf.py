@@ -1,0 +1,168 @@
+"""Hugging Face models: the only file that knows their library."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as hf_logging
+
+from unmask.errors import BadInput
+from unmask.public import Vocabulary
+from unmask.rng import generator
+from unmask.victims.build import build
+from unmask.victims.torch_model import TorchModel
+
+POSITION_SHIFT = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"}
+NO_POSITIONS_ARGUMENT: set[str] = set()
+
+
+def load(model: str, *, task: str = "auto", classes: int = 2, seed: int = 0, offline: bool = True) -> "Loaded":
+    """Load a model and its tokenizer from a directory, or from the hub when `offline` is False.
+
+    Args:
+        model: directory with `config.json`, or a hub name.
+        task: `classification`, `causal-lm`, or `auto` (from the checkpoint's architecture).
+        classes: number of classes when the checkpoint has no classification head; the head is
+            then drawn from `seed` and public, as in the first round of federated fine-tuning.
+        seed: seed of a new head.
+        offline: never ask the hub.
+
+    Raises:
+        BadInput: if the directory, the tokenizer or the task is unusable.
+    """
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    local = Path(model)
+    if offline and not (local / "config.json").is_file():
+        raise BadInput("--model", model, "is no directory with a config.json", "give a model directory, or add --online for a hub name")
+    try:
+        config = AutoConfig.from_pretrained(model, local_files_only=offline)
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=offline)
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput("--model", model, f"cannot be read ({_line(error)})", "save it with save_pretrained, tokenizer included") from error
+    if task == "auto":
+        architecture = (config.architectures or [""])[0]
+        task = "causal-lm" if "CausalLM" in architecture or "LMHead" in architecture else "classification"
+    if task not in ("classification", "causal-lm"):
+        raise BadInput("--task", task, "is no task", "choose auto, classification or causal-lm")
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator(seed, "head"))))
+            if task == "causal-lm":
+                network = AutoModelForCausalLM.from_pretrained(model, local_files_only=offline, dtype=torch.float32, attn_implementation="eager")
+            else:
+                count = config.num_labels if "Classification" in str(config.architectures) else classes
+                network = AutoModelForSequenceClassification.from_pretrained(
+                    model, local_files_only=offline, dtype=torch.float32, attn_implementation="eager", num_labels=count
+                )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BadInput("--model", model, f"cannot be loaded for {task} ({_line(error)})", "check the weights, or choose another --task") from error
+    return wrap(network, tokenizer, name=local.name if local.exists() else model, causal_lm=task == "causal-lm")
+
+
+class Loaded:
+    """A public model beside the tokenizer that turns texts into ids."""
+
+    def __init__(self, model: TorchModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Return the ids of a text, special tokens included."""
+        return tuple(self.tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+
+def wrap(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str, causal_lm: bool) -> Loaded:
+    """Turn a model and tokenizer already in memory into a public model.
+
+    Raises:
+        BadInput: if the tokenizer knows ids that the model has no embedding for.
+    """
+    network = network.eval()
+    embedding = network.get_input_embeddings()
+    rows = embedding.weight.shape[0]
+    if len(tokenizer) > rows:
+        raise BadInput("--model", name, f"has {rows} token embeddings but its tokenizer has {len(tokenizer)} tokens", "use the tokenizer that was trained with it")
+    path = next(found for found, module in network.named_modules() if module is embedding)
+    config = network.config
+    if not causal_lm and getattr(config, "pad_token_id", None) is None and tokenizer.pad_token_id is not None:
+        config.pad_token_id = tokenizer.pad_token_id
+    shift = 1 + (embedding.padding_idx or 0) if config.model_type in POSITION_SHIFT else 0
+    model = build(
+        module=network,
+        name=name,
+        forward=_forward(shift, decoder_classifier=not causal_lm and _pools_last(network)),
+        token_embedding=path,
+        vocabulary=vocabulary(tokenizer, rows),
+        classes=None if causal_lm else config.num_labels,
+        heads=getattr(config, "num_attention_heads", 1),
+        max_length=_max_length(config, tokenizer, shift),
+        masks=True,
+        text=lambda ids: tokenizer.decode(list(ids), clean_up_tokenization_spaces=False),
+    )
+    return Loaded(model, tokenizer)
+
+
+def vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> Vocabulary:
+    """Describe a tokenizer by its ids: which are special, and what it puts around a sentence."""
+    size = min(len(tokenizer), rows)
+    pieces = tuple(map(str, tokenizer.convert_ids_to_tokens(list(range(size)))))
+    special = set(tokenizer.all_special_ids)
+    special |= {i for i, piece in enumerate(pieces) if piece.startswith("[unused") or piece == "None"}
+    probe = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    start = next((i for i in range(len(full)) if full[i : i + len(probe)] == probe), 0)
+    pad = tokenizer.pad_token_id
+    return Vocabulary(
+        size=size,
+        pieces=pieces,
+        special=frozenset(i for i in special if i < size),
+        prefix=tuple(full[:start]),
+        suffix=tuple(full[start + len(probe) :]),
+        pad=pad if pad is not None else tokenizer.eos_token_id,
+    )
+
+
+def _forward(shift: int, *, decoder_classifier: bool):  # noqa: ANN202 - the type is `Forward`
+    def forward(module: nn.Module, ids: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
+        where = torch.arange(ids.shape[1])[None].expand(ids.shape) if positions is None else positions
+        if mask is not None and mask.dim() == 2:
+            mask = mask.long()
+        if decoder_classifier and (mask is None or mask.dim() == 2):
+            return _last_token_logits(module, ids, mask, where)
+        return module(input_ids=ids, attention_mask=mask, position_ids=where + shift).logits
+
+    return forward
+
+
+def _last_token_logits(module: nn.Module, ids: Tensor, mask: Tensor | None, where: Tensor) -> Tensor:
+    # The library finds the last token by looking for padding ids, which embeddings in place of ids
+    # and unknown lengths would mislead; the mask says it directly.
+    hidden = module.base_model(input_ids=ids, attention_mask=mask, position_ids=where).last_hidden_state
+    last = torch.full((len(ids),), ids.shape[1] - 1) if mask is None else mask.sum(1) - 1
+    return module.score(hidden[torch.arange(len(ids)), last])
+
+
+def _pools_last(network: PreTrainedModel) -> bool:
+    return isinstance(getattr(network, "score", None), nn.Linear)
+
+
+def _max_length(config: object, tokenizer: PreTrainedTokenizerBase, shift: int) -> int:
+    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", 512)
+    return min(int(limit) - shift, tokenizer.model_max_length)
+
+
+def _line(error: Exception) -> str:
+    text: Sequence[str] = str(error).strip().splitlines() or [type(error).__name__]
+    return text[0][:160]

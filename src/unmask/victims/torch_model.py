@@ -1,0 +1,181 @@
+"""A model as the adversary holds it: forward, backward and replay of any `torch.nn.Module`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unmask.public import InputTable, Kind, Place, Vocabulary
+from unmask.victims.anatomy import norm
+from unmask.victims.capture import mode, recording, replaced
+
+Forward = Callable[[nn.Module, Tensor, Tensor | None, Tensor | None], Tensor]
+"""(module, ids (C, n), attention mask (C, n) or (C, 1, n, n) or None, positions (C, n) or None) -> logits."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TorchModel:
+    """Implements `unmask.public.PublicModel` for a module with one table of token embeddings.
+
+    Args:
+        module: the model; it is never changed, dropout is off while the adversary computes.
+        forward: how to call it; see `Forward`.
+        token_embedding: path of the `nn.Embedding` that reads token ids.
+        masks: whether `forward` honours a 4-D attention mask and positions.
+    """
+
+    name: str
+    module: nn.Module
+    forward: Forward
+    token_embedding: str
+    vocabulary: Vocabulary
+    places: tuple[Place, ...]
+    causal: bool
+    classes: int | None
+    max_length: int
+    masks: bool
+    tables: dict[str, InputTable]
+    text: Callable[[Sequence[int]], str]
+    modules: dict[str, nn.Module] = field(repr=False)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the model."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of a sequence without special tokens."""
+        return self.text([i for i in ids if i not in self.vocabulary.special])
+
+    def embedding(self) -> Tensor:
+        """Return the (V, d) table of token embeddings."""
+        return self.modules[self.token_embedding].weight.detach()[: self.vocabulary.size]
+
+    def input_table(self, place: Place) -> InputTable | None:
+        """Return the closed form of the place's input, or None where the input mixes positions."""
+        return self.tables.get(place.module)
+
+    @torch.no_grad()
+    def inputs(self, ids: Tensor, places: Sequence[Place], *, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the input (C, n, d_in) of each place, by name."""
+        wanted = {place.module: self.modules[place.module] for place in places}
+        with mode(self.module, training=False), recording(wanted, stop=True) as tape:
+            self.forward(self.module, ids, mask, None)
+        return {place.name: tape.inputs[place.module] for place in places}
+
+    @torch.no_grad()
+    def substituted_inputs(self, ids: Tensor, positions: Tensor, candidates: Tensor, place: Place) -> Tensor:
+        """Return the input (C, d_in) of `place` if the token at `positions[c]` were `candidates[c]`."""
+        wanted = {place.module: self.modules[place.module]}
+        with mode(self.module, training=False), recording(wanted, stop=True) as tape:
+            if self.masks:
+                self._masked_forward(ids, positions, candidates)
+            else:
+                self._plain_forward(ids, positions, candidates)
+        found = tape.inputs[place.module]
+        if self.masks:
+            return found[0, len(ids) :]
+        return found[torch.arange(len(candidates)), positions]
+
+    def _masked_forward(self, ids: Tensor, positions: Tensor, candidates: Tensor) -> None:
+        """Append the candidates as tokens that see the sentence and themselves, and are seen by none."""
+        n, c = len(ids), len(candidates)
+        where = torch.cat([torch.arange(n), positions])
+        context = torch.arange(n)
+        if self.causal:
+            visible = context[None, :] <= context[:, None]
+            seen = context[None, :] < positions[:, None]
+        else:
+            visible = torch.ones(n, n, dtype=torch.bool)
+            seen = context[None, :] != positions[:, None]
+        top = torch.cat([visible, torch.zeros(n, c, dtype=torch.bool)], 1)
+        bottom = torch.cat([seen, torch.eye(c, dtype=torch.bool)], 1)
+        allowed = torch.cat([top, bottom])[None, None]
+        dtype = self.embedding().dtype
+        mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+        self.forward(self.module, torch.cat([ids, candidates])[None], mask, where[None])
+
+    def _plain_forward(self, ids: Tensor, positions: Tensor, candidates: Tensor) -> None:
+        longest = max(len(ids), int(positions.max()) + 1)
+        sentence = F.pad(ids, (0, longest - len(ids))).repeat(len(candidates), 1)
+        sentence[torch.arange(len(candidates)), positions] = candidates
+        self.forward(self.module, sentence, None, None)
+
+    def logits(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the model's logits for ids (C, n) or embeddings (C, n, d), gradients flowing."""
+        embedded = inputs if inputs.is_floating_point() else None
+        ids = torch.zeros(inputs.shape[:2], dtype=torch.long) if embedded is not None else inputs
+        with replaced(self.modules[self.token_embedding], embedded):
+            return self.forward(self.module, ids, mask, None)
+
+    def losses(self, logits: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return each sequence's cross-entropy (C,), averaged over its own predicted tokens."""
+        if self.classes is not None:
+            return F.cross_entropy(logits, targets, reduction="none")
+        predicted, wanted = logits[:, :-1].transpose(1, 2), targets[:, 1:]
+        wanted = wanted.transpose(1, 2) if wanted.is_floating_point() else wanted
+        per_token = F.cross_entropy(predicted, wanted, reduction="none")
+        counts = torch.ones(per_token.shape, dtype=per_token.dtype) if mask is None else mask[:, 1:].to(per_token.dtype)
+        return (per_token * counts).sum(1) / counts.sum(1)
+
+    def gradients(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        places: Sequence[Place],
+        *,
+        mask: Tensor | None = None,
+        differentiable: bool = False,
+    ) -> dict[str, Tensor]:
+        """Return each candidate's own gradient (C, *shape), by place name.
+
+        A linear map `y = W x + b` has `dW = dy^T x` and `db = sum dy`, so one batched backward
+        pass to the outputs `y` gives the gradients of all candidates at once.
+        """
+        wanted = {place.module: self.modules[place.module] for place in places}
+        with mode(self.module, training=False), recording(wanted, stop=False) as tape, torch.enable_grad():
+            loss = self.losses(self.logits(inputs, mask), targets, mask).sum()
+            paths = list(wanted)
+            flows = torch.autograd.grad(
+                loss, [tape.outputs[path] for path in paths], create_graph=differentiable, allow_unused=True
+            )
+        flow = {
+            path: torch.zeros_like(tape.outputs[path]) if found is None else found
+            for path, found in zip(paths, flows, strict=True)
+        }
+        result = {}
+        for place in places:
+            seen = tape.inputs[place.module]
+            value = _own_gradient(place, self.modules[place.module], seen, flow[place.module])
+            result[place.name] = value if differentiable else value.detach()
+        return result
+
+    @torch.no_grad()
+    def next_token_logits(self, ids: Tensor) -> Tensor | None:
+        """Return (C, V) logits of the next token, or None for a classifier."""
+        if self.classes is not None:
+            return None
+        with mode(self.module, training=False):
+            return self.forward(self.module, ids, None, None)[:, -1]
+
+
+def _own_gradient(place: Place, module: nn.Module, seen: Tensor, flow: Tensor) -> Tensor:
+    if place.rows is not None:
+        flow = flow[..., place.rows[0] : place.rows[1]]
+    if place.kind is Kind.WEIGHT:
+        return torch.einsum("cno,cni->coi", flow, seen)
+    if place.kind is Kind.BIAS or place.parameter.endswith("bias"):
+        return flow.sum(1)
+    if place.kind is Kind.NORM and norm(module):
+        return (flow * _normalised(module, seen)).sum(1)
+    rows = torch.zeros(seen.shape[0], *place.shape, dtype=flow.dtype)  # an embedding sums its rows' flow
+    return rows.scatter_add(1, seen[..., None].expand_as(flow), flow)
+
+
+def _normalised(module: nn.Module, seen: Tensor) -> Tensor:
+    if isinstance(module, nn.LayerNorm):
+        return F.layer_norm(seen, module.normalized_shape, eps=module.eps)
+    epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", 1e-6))
+    return seen * (seen.square().mean(-1, keepdim=True) + epsilon).rsqrt()
