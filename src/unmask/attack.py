@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -34,6 +34,7 @@ class Reconstruction:
     done: bool = False
 
 
+@runtime_checkable
 class Attack(Protocol):
     """Frozen settings and one generator of ever better guesses.
 
@@ -41,8 +42,13 @@ class Attack(Protocol):
     alone; it yields often, because the auditor stops it only between two guesses.
     """
 
-    name: str
-    source: str
+    @property
+    def name(self) -> str:
+        """The registered name."""
+
+    @property
+    def source(self) -> str:
+        """The publication."""
 
     def run(self, observation: Observation, generator: torch.Generator) -> Iterator[Reconstruction]:
         """Yield guesses, better ones later; every yield is a place to stop."""

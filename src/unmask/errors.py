@@ -31,6 +31,10 @@ class BadInput(UnmaskError, ValueError):
         return f"{self.argument} {shown} {self.rule}; {self.remedy}"
 
 
+class NoSignal(BadInput):
+    """Everything that was seen is zero, so that nothing was said about the input."""
+
+
 class MissingExtra(UnmaskError, ImportError):
     """An optional dependency is not installed.
 
@@ -60,4 +64,7 @@ class StorageError(UnmaskError, OSError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"--out {self.path!r} cannot be written ({self.reason}); finished records are kept, free some room and add --resume"
+        return (
+            f"--out {self.path!r} cannot be written ({self.reason}); "
+            "finished records are kept, free some room and add --resume"
+        )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.public import Place, PublicModel
+from unmask.public import Kind, Place, PublicModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +41,17 @@ class Knowledge:
     @property
     def exact(self) -> bool:
         """Whether a replay of the true input must reproduce the tensors to rounding."""
-        return self.dtype == "float32" and self.noise == 0 and self.prune == 0 and not self.dropout and self.local_steps == 1
+        untouched = self.dtype == "float32" and self.noise == 0 and self.prune == 0
+        return untouched and not self.dropout and self.local_steps == 1
 
     def sentences(self) -> tuple[str, ...]:
         """Return the threat model in words, one sentence per fact."""
+        seen = "one gradient" if self.local_steps == 1 else f"the weight change of {self.local_steps} local steps"
+        rate = "" if self.learning_rate is None else f" (learning rate {self.learning_rate:g}, known)"
+        count = "an unknown number of" if self.batch is None else self.batch
         return (
             "The adversary knows the weights, the tokenizer and the loss.",
-            f"It sees {'one gradient' if self.local_steps == 1 else f'the weight change of {self.local_steps} local steps'} "
-            f"over {'an unknown number of' if self.batch is None else self.batch} sequence{'' if self.batch == 1 else 's'}.",
+            f"It sees {seen}{rate} over {count} sequence{'' if self.batch == 1 else 's'}.",
             f"Labels are {'unknown' if self.labels is None else 'known'}.",
             f"Lengths are {'unknown' if self.lengths is None else 'known'}.",
             f"Dropout was {'on; its masks are unknown' if self.dropout else 'off'}.",
@@ -78,3 +81,7 @@ class Observation:
     def places(self) -> tuple[Place, ...]:
         """The places of the tensors, in the model's order."""
         return tuple(place for place in self.model.places if place.name in self.tensors)
+
+    def places_of(self, kind: Kind) -> tuple[Place, ...]:
+        """The places of one kind, in the model's order."""
+        return tuple(place for place in self.places if place.kind is kind)

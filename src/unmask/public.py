@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -126,6 +126,8 @@ class InputTable:
         return raw * scale * self.weight + self.bias
 
 
+@runtime_checkable
+@runtime_checkable
 class PublicModel(Protocol):
     """A model as an adversary holds it: anything may be computed, nothing is secret.
 
@@ -133,14 +135,33 @@ class PublicModel(Protocol):
     Sequences hold the tokenizer's prefix and suffix. `mask` is True where a token counts.
     """
 
-    name: str
-    vocabulary: Vocabulary
-    causal: bool
-    places: tuple[Place, ...]
-    parameters: int
-    classes: int | None
-    """Number of classes of the loss, or None for next-token prediction."""
-    max_length: int
+    @property
+    def name(self) -> str:
+        """How reports call the model."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Tokens and their text."""
+
+    @property
+    def causal(self) -> bool:
+        """Whether a position sees only what stands before it."""
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every tensor in which data can leave a trace, in the order of the modules."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes of the loss, or None for next-token prediction."""
+
+    @property
+    def max_length(self) -> int:
+        """Number of tokens that the model takes."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of a sequence without special tokens."""
@@ -148,18 +169,33 @@ class PublicModel(Protocol):
     def embedding(self) -> Tensor:
         """Return the (V, d) table of token embeddings."""
 
+    def affine(self, place: Place) -> tuple[Tensor, Tensor]:
+        """Return weight (d_out, d_in) and bias (d_out,) of the place's linear map."""
+
     def input_table(self, place: Place) -> InputTable | None:
         """Return the closed form of the place's input, or None where the input mixes positions."""
 
     def inputs(self, ids: Tensor, places: Sequence[Place], *, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Return the input (C, n, d_in) of each place, by name, for ids (C, n)."""
 
-    def substituted_inputs(self, ids: Tensor, positions: Tensor, candidates: Tensor, place: Place) -> Tensor:
+    def inputs_from_embeddings(
+        self, embeddings: Tensor, places: Sequence[Place], *, mask: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the input (C, n, d_in) of each place, by name, for embeddings (C, n, d).
+
+        The embeddings stand in place of the token table's output; the result can be differentiated by them.
+        """
+
+    def substituted_inputs(
+        self, ids: Tensor, positions: Tensor, candidates: Tensor, place: Place, *, hidden: Tensor | None = None
+    ) -> Tensor:
         """Return the input (C, d_in) of `place` at `positions[c]` if the token there were `candidates[c]`.
 
         `ids` (n,) is the sentence. A causal model's answer is exact: it depends on the prefix
         alone, and `positions[c]` may equal n to extend the sentence. A bidirectional model keeps
         the other positions as they are, so the answer ignores their reaction to the new token.
+        There, `hidden[c]` is the index of the token that candidate c does not see: its own position
+        by default (a substitution), or the index of its old copy (the token moved to a new position).
         """
 
     def gradients(

@@ -89,7 +89,8 @@ class Record:
         reason: one clause that explains the outcome.
         texts: secret beside recovered.
         scores: metric name to value in [0, 1].
-        null: the same metrics for a guess recovered from gradients of *other* sentences.
+        null: the same metrics for the guess against the secrets of *other* items, from which it was not
+            recovered; summed over a cell this equals scoring the other items' guesses against this secret.
         trivial: the same metrics for a guess that saw nothing.
         certificate: relative replay residual, or None when it was not computed.
         seconds: wall-clock time of the attack alone.
@@ -133,7 +134,8 @@ class Record:
         try:
             data = json.loads(line)
             if data["schema"] != SCHEMA:
-                raise BadInput("record", data["schema"], "has an unknown schema", f"read it with a version that writes schema {data['schema']}")
+                remedy = f"read it with a version that writes schema {data['schema']}"
+                raise BadInput("record", data["schema"], "has an unknown schema", remedy)
             data["cell"] = Cell(**data["cell"])
             texts = data["texts"]
             data["texts"] = Texts(
@@ -146,7 +148,9 @@ class Record:
             data["knowledge"] = tuple(data["knowledge"])
             data["artefacts"] = tuple(data["artefacts"])
             return Record(**data)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except BadInput:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput("record", line, f"is no record ({error})", "delete the line or the file") from error
 
 
@@ -178,8 +182,34 @@ def read(path: Path) -> Iterator[Record]:
     """
     if not path.exists():
         return
-    text = path.read_text(encoding="utf-8")
-    lines = text.split("\n")
-    for line in lines[:-1]:  # what follows the last newline is an unfinished write
+    # What follows the last newline is an unfinished write. It may end inside a character, so it goes first.
+    finished = path.read_bytes().rpartition(b"\n")[0]
+    try:
+        text = finished.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput("record", str(path), f"is no UTF-8 ({error.reason})", "delete the damaged line") from error
+    for line in text.split("\n"):
         if line:
             yield Record.from_json(line)
+
+
+def mend(path: Path) -> None:
+    """Cut off an unfinished last line, so that the next record begins on a line of its own.
+
+    Args:
+        path: a file of records, which need not exist.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    try:
+        if not path.exists():
+            return
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with path.open("r+b") as file:
+                file.truncate(whole)
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(str(path), error.strerror or str(error)) from error

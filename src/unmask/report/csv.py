@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from unmask.report import storage
+from unmask import storage
 from unmask.report.rows import Row
 from unmask.report.words import METRICS
 

@@ -116,11 +116,8 @@ def _records(path: Path) -> tuple[Record, ...]:
     file = path / "records.jsonl"
     if not file.exists():
         raise BadInput("run", str(path), "holds no records.jsonl", "name the folder that `unmask audit --out` wrote")
-    try:
-        # A key can occur twice when two processes wrote to one folder; it is one measurement.
-        records = {found.key: found for found in record.read(file)}
-    except UnicodeDecodeError as error:
-        raise BadInput("run", str(file), f"is no UTF-8 ({error.reason})", "delete the damaged line") from error
+    # A key can occur twice when two processes wrote to one folder; it is one measurement.
+    records = {found.key: found for found in record.read(file)}
     if not records:
         raise BadInput("run", str(path), "has no finished record", "let `unmask audit` finish at least one cell")
     return tuple(records.values())

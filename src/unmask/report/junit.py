@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from unmask.report import form, numbers, storage, words
+from unmask import storage
+from unmask.report import form, numbers, words
 from unmask.report.cells import CellView, cells
 from unmask.report.folder import load
 from unmask.report.rows import Row, rows

@@ -10,7 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from unmask.report import figures, form, headline, heatmap, numbers, overview, palette, storage, words
+from unmask import storage
+from unmask.report import figures, form, headline, heatmap, numbers, overview, palette, words
 from unmask.report.cells import State, cells
 from unmask.report.folder import Run, load
 from unmask.report.recovered import folds

@@ -40,8 +40,8 @@ GLOSSARY: Mapping[str, str] = {
     "Certificate": "The attack puts its guess through the public model and compares the result with what it saw. The "
     "certificate is the relative difference. A difference as small as rounding proves the guess right, and the "
     "adversary learns this without knowing the secret. A guess that passes is called certified.",
-    "Null control": "The same attack, with the same settings, on what other texts gave; its guess is scored against "
-    "this secret. It shows what the score of a guess is worth that has nothing to do with the secret.",
+    "Null control": "The same guesses, each scored against the other texts: against secrets that it was not recovered "
+    "from. It shows what the score of a guess is worth that has nothing to do with the secret.",
     "Trivial guess": "A guess that saw nothing of the secret. A leak is what an attack finds beyond it.",
     "Absent": "The observation provably does not depend on the rest of the text, so no attack can find it there. "
     "Such cells are hatched, and the reason is given.",

@@ -1,0 +1,1 @@
+"""What a victim is: real models, their parts, and the texts they train on."""

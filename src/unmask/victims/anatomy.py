@@ -2,13 +2,19 @@
 
 import re
 from collections.abc import Iterator
+from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from unmask.public import Component, Kind, Place
 
 # Endings of module paths, as the model families spell them, and the word the field has for them.
+# The head stands first: RoBERTa's has an `out_proj`, as attention does elsewhere.
 ENDINGS: tuple[tuple[str, tuple[Component, ...]], ...] = (
+    (
+        r"(classifier|pooler\.dense|pre_classifier|classifier\.dense|classifier\.out_proj|score|lm_head|head)",
+        (Component.HEAD,),
+    ),
     (r"(attention\.self\.query|q_lin|q_proj|query)", (Component.QUERY,)),
     (r"(attention\.self\.key|k_lin|k_proj|key)", (Component.KEY,)),
     (r"(attention\.self\.value|v_lin|v_proj|value)", (Component.VALUE,)),
@@ -19,7 +25,6 @@ ENDINGS: tuple[tuple[str, tuple[Component, ...]], ...] = (
     (r"((?<!attention\.)output\.dense|ffn\.lin2|mlp\.c_proj|mlp\.down_proj|fc2|linear2)", (Component.FFN_OUT,)),
     (r"(LayerNorm|layer_norm|layernorm|ln_\d|ln_f|norm\d?)", (Component.NORM,)),
     (r"(word_embeddings|position_embeddings|token_type_embeddings|embed_tokens|wte|wpe)", (Component.EMBEDDING,)),
-    (r"(classifier|pooler\.dense|pre_classifier|classifier\.dense|classifier\.out_proj|score|lm_head|head)", (Component.HEAD,)),
 )
 HEAD_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
@@ -46,6 +51,11 @@ def linear(module: nn.Module) -> bool:
 def norm(module: nn.Module) -> bool:
     """Whether a module is a layer norm or a root-mean-square norm."""
     return isinstance(module, nn.LayerNorm) or type(module).__name__.endswith("RMSNorm")
+
+
+def weight_of(module: nn.Module) -> Tensor:
+    """Return the weight of a linear map, a norm or a table, apart from any graph."""
+    return cast(Tensor, module.weight).detach()
 
 
 def places(module: nn.Module, heads: int) -> tuple[Place, ...]:

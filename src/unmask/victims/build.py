@@ -1,11 +1,13 @@
 """Assemble a public model: list its places and measure what the adversary can know by trying."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 
 from unmask.public import InputTable, Kind, Place, Vocabulary
 from unmask.rng import generator
-from unmask.victims.anatomy import places
+from unmask.victims.anatomy import places, weight_of
 from unmask.victims.capture import mode, recording
 from unmask.victims.table import closed_form
 from unmask.victims.torch_model import Forward, TorchModel
@@ -24,7 +26,7 @@ def build(
     heads: int,
     max_length: int,
     masks: bool,
-    text,  # noqa: ANN001 - `Callable[[Sequence[int]], str]`
+    text: Callable[[Sequence[int]], str],
 ) -> TorchModel:
     """Return the public model of a module; see `TorchModel` for the arguments.
 
@@ -43,7 +45,7 @@ def build(
     per_token = {path: x for path, x in seen.items() if x.dim() == 3 and x.shape[1] == PROBE_LENGTH}
     causal = all(torch.allclose(x[0, :-1], x[1, :-1], atol=1e-4) for x in per_token.values())
     tables: dict[str, InputTable] = {}
-    token = modules[token_embedding].weight.detach()[: vocabulary.size]
+    token = weight_of(modules[token_embedding])[: vocabulary.size]
     for place in weights:
         x = per_token.get(place.module)
         if x is None or place.module in tables or not _local(x):

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -20,10 +22,9 @@ from unmask.errors import BadInput
 from unmask.public import Vocabulary
 from unmask.rng import generator
 from unmask.victims.build import build
-from unmask.victims.torch_model import TorchModel
+from unmask.victims.torch_model import Forward, TorchModel
 
 POSITION_SHIFT = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"}
-NO_POSITIONS_ARGUMENT: set[str] = set()
 
 
 def load(model: str, *, task: str = "auto", classes: int = 2, seed: int = 0, offline: bool = True) -> "Loaded":
@@ -45,12 +46,14 @@ def load(model: str, *, task: str = "auto", classes: int = 2, seed: int = 0, off
     logging.getLogger("transformers").setLevel(logging.ERROR)
     local = Path(model)
     if offline and not (local / "config.json").is_file():
-        raise BadInput("--model", model, "is no directory with a config.json", "give a model directory, or add --online for a hub name")
+        remedy = "give a model directory, or add --online for a hub name"
+        raise BadInput("--model", model, "is no directory with a config.json", remedy)
     try:
         config = AutoConfig.from_pretrained(model, local_files_only=offline)
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=offline)
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput("--model", model, f"cannot be read ({_line(error)})", "save it with save_pretrained, tokenizer included") from error
+        remedy = "save it with save_pretrained, tokenizer included"
+        raise BadInput("--model", model, f"cannot be read ({_line(error)})", remedy) from error
     if task == "auto":
         architecture = (config.architectures or [""])[0]
         task = "causal-lm" if "CausalLM" in architecture or "LMHead" in architecture else "classification"
@@ -60,14 +63,17 @@ def load(model: str, *, task: str = "auto", classes: int = 2, seed: int = 0, off
         with torch.random.fork_rng():
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator(seed, "head"))))
             if task == "causal-lm":
-                network = AutoModelForCausalLM.from_pretrained(model, local_files_only=offline, dtype=torch.float32, attn_implementation="eager")
+                network = AutoModelForCausalLM.from_pretrained(
+                    model, local_files_only=offline, dtype=torch.float32, attn_implementation="eager"
+                )
             else:
                 count = config.num_labels if "Classification" in str(config.architectures) else classes
                 network = AutoModelForSequenceClassification.from_pretrained(
                     model, local_files_only=offline, dtype=torch.float32, attn_implementation="eager", num_labels=count
                 )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BadInput("--model", model, f"cannot be loaded for {task} ({_line(error)})", "check the weights, or choose another --task") from error
+        remedy = "check the weights, or choose another --task"
+        raise BadInput("--model", model, f"cannot be loaded for {task} ({_line(error)})", remedy) from error
     return wrap(network, tokenizer, name=local.name if local.exists() else model, causal_lm=task == "causal-lm")
 
 
@@ -89,15 +95,13 @@ def wrap(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: 
     Raises:
         BadInput: if the tokenizer knows ids that the model has no embedding for.
     """
-    network = network.eval()
-    embedding = network.get_input_embeddings()
-    rows = embedding.weight.shape[0]
+    embedding = cast(nn.Embedding, network.get_input_embeddings())
+    rows = embedding.num_embeddings
     if len(tokenizer) > rows:
-        raise BadInput("--model", name, f"has {rows} token embeddings but its tokenizer has {len(tokenizer)} tokens", "use the tokenizer that was trained with it")
+        rule = f"has {rows} token embeddings but its tokenizer has {len(tokenizer)} tokens"
+        raise BadInput("--model", name, rule, "use the tokenizer that was trained with it")
     path = next(found for found, module in network.named_modules() if module is embedding)
-    config = network.config
-    if not causal_lm and getattr(config, "pad_token_id", None) is None and tokenizer.pad_token_id is not None:
-        config.pad_token_id = tokenizer.pad_token_id
+    config: Any = network.config
     shift = 1 + (embedding.padding_idx or 0) if config.model_type in POSITION_SHIFT else 0
     model = build(
         module=network,
@@ -109,9 +113,32 @@ def wrap(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: 
         heads=getattr(config, "num_attention_heads", 1),
         max_length=_max_length(config, tokenizer, shift),
         masks=True,
-        text=lambda ids: tokenizer.decode(list(ids), clean_up_tokenization_spaces=False),
+        text=lambda ids: str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)),
     )
     return Loaded(model, tokenizer)
+
+
+def from_memory(network: nn.Module, tokenizer: object, *, name: str | None = None) -> Loaded:
+    """Turn a model and tokenizer of the library that are already in memory into a public model.
+
+    Whether it predicts the next token is read off its class's name.
+
+    Raises:
+        BadInput: if either is of another kind, or the tokenizer knows ids that the model has no embedding for.
+    """
+    if not isinstance(network, PreTrainedModel):
+        remedy = "wrap your own module with unmask.wrap_module"
+        raise BadInput("model", type(network).__name__, "is no transformers model", remedy)
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise BadInput(
+            "tokenizer", type(tokenizer).__name__, "is no transformers tokenizer", "load it with AutoTokenizer"
+        )
+    kind = type(network).__name__
+    causal_lm = "CausalLM" in kind or "LMHead" in kind
+    if not causal_lm and "SequenceClassification" not in kind:
+        remedy = "load it for sequence classification or next-token prediction"
+        raise BadInput("model", kind, "has no head that this project knows", remedy)
+    return wrap(network, tokenizer, name=name or Path(network.name_or_path or kind).name, causal_lm=causal_lm)
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> Vocabulary:
@@ -134,14 +161,14 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> Vocabulary:
     )
 
 
-def _forward(shift: int, *, decoder_classifier: bool):  # noqa: ANN202 - the type is `Forward`
+def _forward(shift: int, *, decoder_classifier: bool) -> Forward:
     def forward(module: nn.Module, ids: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
         where = torch.arange(ids.shape[1])[None].expand(ids.shape) if positions is None else positions
         if mask is not None and mask.dim() == 2:
             mask = mask.long()
         if decoder_classifier and (mask is None or mask.dim() == 2):
             return _last_token_logits(module, ids, mask, where)
-        return module(input_ids=ids, attention_mask=mask, position_ids=where + shift).logits
+        return cast(Tensor, module(input_ids=ids, attention_mask=mask, position_ids=where + shift).logits)
 
     return forward
 
@@ -149,18 +176,19 @@ def _forward(shift: int, *, decoder_classifier: bool):  # noqa: ANN202 - the typ
 def _last_token_logits(module: nn.Module, ids: Tensor, mask: Tensor | None, where: Tensor) -> Tensor:
     # The library finds the last token by looking for padding ids, which embeddings in place of ids
     # and unknown lengths would mislead; the mask says it directly.
-    hidden = module.base_model(input_ids=ids, attention_mask=mask, position_ids=where).last_hidden_state
+    network: Any = module
+    hidden = network.base_model(input_ids=ids, attention_mask=mask, position_ids=where).last_hidden_state
     last = torch.full((len(ids),), ids.shape[1] - 1) if mask is None else mask.sum(1) - 1
-    return module.score(hidden[torch.arange(len(ids)), last])
+    return cast(Tensor, network.score(hidden[torch.arange(len(ids)), last]))
 
 
 def _pools_last(network: PreTrainedModel) -> bool:
     return isinstance(getattr(network, "score", None), nn.Linear)
 
 
-def _max_length(config: object, tokenizer: PreTrainedTokenizerBase, shift: int) -> int:
-    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", 512)
-    return min(int(limit) - shift, tokenizer.model_max_length)
+def _max_length(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, shift: int) -> int:
+    limit: int = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512
+    return min(limit - shift, int(tokenizer.model_max_length))
 
 
 def _line(error: Exception) -> str:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.public import InputTable, Place
-from unmask.victims.anatomy import norm
+from unmask.victims.anatomy import norm, weight_of
 
 TOLERANCE = 1e-4
 
@@ -15,7 +15,7 @@ def closed_form(
     """Return the table that reproduces `seen`, or None if no combination of parts does.
 
     Tries every layer or root-mean-square norm of the model, every embedding table as positions
-    (shifted by 0 or 2 rows, as RoBERTa does) and every row 0 of a small table as token type,
+    (shifted by 0 to 2 rows: RoBERTa counts from behind its padding id) and every row 0 of a small table as token type,
     and keeps the first combination whose rows equal what the model computed.
 
     Args:
@@ -27,10 +27,10 @@ def closed_form(
     """
     if seen.shape[-1] != token.shape[-1]:
         return None
-    tables = [m.weight.detach() for m in modules.values() if isinstance(m, nn.Embedding)]
+    tables = [weight_of(m) for m in modules.values() if isinstance(m, nn.Embedding)]
     tables = [table for table in tables if table.shape[-1] == token.shape[-1]]
     positions: list[Tensor | None] = [None]
-    positions += [table[shift:] for table in tables for shift in (0, 2) if len(table) >= shift + len(ids)]
+    positions += [table[shift:] for table in tables for shift in (0, 1, 2) if len(table) >= shift + len(ids)]
     types: list[Tensor | None] = [None, *(table[0] for table in tables if len(table) <= 2)]
     layer = place.layer
     norms = [m for path, m in modules.items() if norm(m) and (layer is None or _early(path, layer))]
@@ -54,8 +54,13 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 def _table(token: Tensor, position: Tensor | None, module: nn.Module) -> InputTable:
-    weight = module.weight.detach()
-    centred = isinstance(module, nn.LayerNorm)
-    shift = module.bias.detach() if centred and module.bias is not None else torch.zeros_like(weight)
-    epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", 1e-6))
-    return InputTable(token=token, position=position, weight=weight, bias=shift, epsilon=float(epsilon), centred=centred)
+    weight = weight_of(module)
+    bias = module.bias if isinstance(module, nn.LayerNorm) else None
+    return InputTable(
+        token=token,
+        position=position,
+        weight=weight,
+        bias=torch.zeros_like(weight) if bias is None else bias.detach(),
+        epsilon=float(getattr(module, "variance_epsilon", getattr(module, "eps", 1e-6))),
+        centred=isinstance(module, nn.LayerNorm),
+    )

@@ -8,11 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.public import InputTable, Kind, Place, Vocabulary
-from unmask.victims.anatomy import norm
+from unmask.victims.anatomy import norm, weight_of
 from unmask.victims.capture import mode, recording, replaced
 
 Forward = Callable[[nn.Module, Tensor, Tensor | None, Tensor | None], Tensor]
 """(module, ids (C, n), attention mask (C, n) or (C, 1, n, n) or None, positions (C, n) or None) -> logits."""
+
+CANDIDATES = 512
+"""Substituted tokens in one pass; attention between them is masked but paid for, with its square."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +54,16 @@ class TorchModel:
 
     def embedding(self) -> Tensor:
         """Return the (V, d) table of token embeddings."""
-        return self.modules[self.token_embedding].weight.detach()[: self.vocabulary.size]
+        return weight_of(self.modules[self.token_embedding])[: self.vocabulary.size]
+
+    def affine(self, place: Place) -> tuple[Tensor, Tensor]:
+        """Return weight (d_out, d_in) and bias (d_out,) of the place's linear map; zeros without a bias."""
+        module = self.modules[place.module]
+        weight = weight_of(module).T if place.transposed else weight_of(module)
+        bias = getattr(module, "bias", None)
+        shift = torch.zeros(len(weight), dtype=weight.dtype) if bias is None else bias.detach()
+        rows = slice(None) if place.rows is None else slice(*place.rows)
+        return weight[rows], shift[rows]
 
     def input_table(self, place: Place) -> InputTable | None:
         """Return the closed form of the place's input, or None where the input mixes positions."""
@@ -65,21 +77,49 @@ class TorchModel:
             self.forward(self.module, ids, mask, None)
         return {place.name: tape.inputs[place.module] for place in places}
 
+    def inputs_from_embeddings(
+        self, embeddings: Tensor, places: Sequence[Place], *, mask: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the input (C, n, d_in) of each place for embeddings (C, n, d), gradients flowing."""
+        wanted = {place.module: self.modules[place.module] for place in places}
+        ids = torch.zeros(embeddings.shape[:2], dtype=torch.long)
+        with (
+            mode(self.module, training=False),
+            recording(wanted, stop=True) as tape,
+            replaced(self.modules[self.token_embedding], embeddings),
+            torch.enable_grad(),
+        ):
+            self.forward(self.module, ids, mask, None)
+        return {place.name: tape.inputs[place.module] for place in places}
+
     @torch.no_grad()
-    def substituted_inputs(self, ids: Tensor, positions: Tensor, candidates: Tensor, place: Place) -> Tensor:
+    def substituted_inputs(
+        self, ids: Tensor, positions: Tensor, candidates: Tensor, place: Place, *, hidden: Tensor | None = None
+    ) -> Tensor:
         """Return the input (C, d_in) of `place` if the token at `positions[c]` were `candidates[c]`."""
-        wanted = {place.module: self.modules[place.module]}
-        with mode(self.module, training=False), recording(wanted, stop=True) as tape:
-            if self.masks:
-                self._masked_forward(ids, positions, candidates)
+        shown = positions if hidden is None else hidden
+        parts = [
+            self._substituted(ids, *part, place)
+            for part in zip(
+                positions.split(CANDIDATES), candidates.split(CANDIDATES), shown.split(CANDIDATES), strict=True
+            )
+        ]
+        return torch.cat(parts)
+
+    def _substituted(self, ids: Tensor, positions: Tensor, candidates: Tensor, hidden: Tensor, place: Place) -> Tensor:
+        masked = self.masks and len(ids) > 0
+        with (
+            mode(self.module, training=False),
+            recording({place.module: self.modules[place.module]}, stop=True) as tape,
+        ):
+            if masked:
+                self._masked_forward(ids, positions, candidates, hidden)
             else:
                 self._plain_forward(ids, positions, candidates)
         found = tape.inputs[place.module]
-        if self.masks:
-            return found[0, len(ids) :]
-        return found[torch.arange(len(candidates)), positions]
+        return found[0, len(ids) :] if masked else found[torch.arange(len(candidates)), positions]
 
-    def _masked_forward(self, ids: Tensor, positions: Tensor, candidates: Tensor) -> None:
+    def _masked_forward(self, ids: Tensor, positions: Tensor, candidates: Tensor, hidden: Tensor) -> None:
         """Append the candidates as tokens that see the sentence and themselves, and are seen by none."""
         n, c = len(ids), len(candidates)
         where = torch.cat([torch.arange(n), positions])
@@ -89,7 +129,7 @@ class TorchModel:
             seen = context[None, :] < positions[:, None]
         else:
             visible = torch.ones(n, n, dtype=torch.bool)
-            seen = context[None, :] != positions[:, None]
+            seen = context[None, :] != hidden[:, None]
         top = torch.cat([visible, torch.zeros(n, c, dtype=torch.bool)], 1)
         bottom = torch.cat([seen, torch.eye(c, dtype=torch.bool)], 1)
         allowed = torch.cat([top, bottom])[None, None]
@@ -134,7 +174,8 @@ class TorchModel:
         A linear map `y = W x + b` has `dW = dy^T x` and `db = sum dy`, so one batched backward
         pass to the outputs `y` gives the gradients of all candidates at once.
         """
-        wanted = {place.module: self.modules[place.module] for place in places}
+        sharing = {place.name: self._sharing(place) for place in places}
+        wanted = {user.module: self.modules[user.module] for users in sharing.values() for user in users}
         with mode(self.module, training=False), recording(wanted, stop=False) as tape, torch.enable_grad():
             loss = self.losses(self.logits(inputs, mask), targets, mask).sum()
             paths = list(wanted)
@@ -147,10 +188,17 @@ class TorchModel:
         }
         result = {}
         for place in places:
-            seen = tape.inputs[place.module]
-            value = _own_gradient(place, self.modules[place.module], seen, flow[place.module])
+            value = sum(
+                _own_gradient(user, self.modules[user.module], tape.inputs[user.module], flow[user.module])
+                for user in sharing[place.name]
+            )
+            assert isinstance(value, Tensor)  # a place shares its parameter at least with itself
             result[place.name] = value if differentiable else value.detach()
         return result
+
+    def _sharing(self, place: Place) -> tuple[Place, ...]:
+        """Return all places of one parameter: a tied table reads tokens and scores them, and both leave traces."""
+        return tuple(p for p in self.places if p.parameter == place.parameter and p.rows == place.rows) or (place,)
 
     @torch.no_grad()
     def next_token_logits(self, ids: Tensor) -> Tensor | None:
@@ -162,6 +210,8 @@ class TorchModel:
 
 
 def _own_gradient(place: Place, module: nn.Module, seen: Tensor, flow: Tensor) -> Tensor:
+    if place.kind is not Kind.EMBEDDING and seen.dim() == 2:
+        seen, flow = seen[:, None], flow[:, None]  # a head that reads one position
     if place.rows is not None:
         flow = flow[..., place.rows[0] : place.rows[1]]
     if place.kind is Kind.WEIGHT:

@@ -1,0 +1,97 @@
+"""Assemble the sentences of a batch: words per position from one span, word order from another."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from unmask.public import Place, PublicModel
+from unmask.subspace import Subspace, span_distance
+
+AT_ONCE = 128
+GAIN = 1e-9
+
+
+@dataclass(kw_only=True, eq=False)
+class BatchAssembly:
+    """Coordinate descent over the words that a first layer allows at each position.
+
+    A later layer's input depends on the whole sentence, so all inputs of a true sentence lie in
+    the later span and those of a mixed one do not. The mean distance falls with every right word.
+
+    Args:
+        model: the public model.
+        place: place of the later span.
+        space: its row space.
+        options: for each position the tokens that the first layer allows there.
+        inside: distance below which an input counts as inside the span.
+        generator: source of the random starts.
+    """
+
+    model: PublicModel
+    place: Place
+    space: Subspace
+    options: tuple[Tensor, ...]
+    inside: float
+    generator: torch.Generator
+    used: dict[tuple[int, int], int] = field(default_factory=dict, init=False)
+
+    def distances(self, sentences: Tensor) -> Tensor:
+        """Return the distance (C, n) of every input of sentences (C, n) from the span."""
+        parts = [self.model.inputs(part, [self.place])[self.place.name] for part in sentences.split(AT_ONCE)]
+        return span_distance(torch.cat(parts), self.space)
+
+    def complete(self, sentence: Tensor) -> bool:
+        """Whether every input of a sentence (n,) lies in the span."""
+        return bool((self.distances(sentence[None])[0] < self.inside).all())
+
+    def descend(self, length: int, suffix: tuple[int, ...]) -> Iterator[tuple[Tensor, float]]:
+        """Yield ever better sentences of a length with their mean distance, from one random start."""
+        choices = [self._choices(i) for i in range(length - len(suffix))]
+        choices += [torch.tensor([token]) for token in suffix]
+        current = torch.stack([c[int(torch.randint(len(c), (1,), generator=self.generator))] for c in choices])
+        value = self.distances(current[None]).mean().item()
+        while True:
+            changed = [
+                torch.cat([current[:i], token[None], current[i + 1 :]])
+                for i, tokens in enumerate(choices)
+                for token in tokens
+                if token != current[i]
+            ]
+            if not changed:
+                yield current, value
+                return
+            trials = torch.stack(changed)
+            scores = self.distances(trials).mean(1)
+            found, best = self._joined(current, trials, scores)
+            if best > value - GAIN:
+                return
+            current, value = found, best
+            yield current, value
+
+    def _joined(self, current: Tensor, trials: Tensor, scores: Tensor) -> tuple[Tensor, float]:
+        """Join the best changes at different positions one by one and keep the best join."""
+        order = scores.argsort()[:24]
+        joined, joins = current.clone(), []
+        touched = torch.zeros(len(current), dtype=torch.bool)
+        for k in order.tolist():
+            change = trials[k] != current
+            if not bool((change & touched).any()):
+                joined = torch.where(change, trials[k], joined)
+                touched |= change
+                joins.append(joined)
+        values = self.distances(torch.stack(joins)).mean(1)
+        k = int(values.argmin())
+        return joins[k], values[k].item()
+
+    def _choices(self, position: int) -> Tensor:
+        """Return a position's tokens without those that a finished sentence has used up."""
+        options = self.options[position]
+        left = [int(t) for t in options if self.used.get((position, int(t)), 0) == 0]
+        return torch.tensor(left, dtype=torch.long) if left else options
+
+    def use(self, sentence: Tensor) -> None:
+        """Take a finished sentence's words out of the options of later starts."""
+        for position, token in enumerate(sentence.tolist()):
+            self.used[position, token] = self.used.get((position, token), 0) + 1

@@ -1,0 +1,131 @@
+"""Score thousands of changed sentences at once, as if the unchanged tokens did not react."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unmask.attacks.evidence import Evidence, captured
+
+AT_ONCE = 640
+SCORED_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrozenTable:
+    """Rows of every option at every free position, in a context that stays as it is.
+
+    A sentence is a choice of one option per free position. An option is a token that takes the
+    place of the one there (`substitutions`), or a token of the sentence that moves there while
+    its old copy is hidden (`moves`); the latter leaves the bag of words intact, so it is the
+    better guide to order.
+
+    Args:
+        evidence: whose bases are explained.
+        positions: N free positions.
+        options: K options per position.
+        fixed: number of rows of known positions, which come first.
+        rows: (H, fixed + N K, d_b), option k of the i-th free position at `fixed + i K + k`.
+        gram: (H, R, R) and `inside` (H, R, r), products of the rows with each other and the bases.
+    """
+
+    evidence: Evidence
+    positions: int
+    options: int
+    fixed: int
+    rows: Tensor
+    gram: Tensor
+    inside: Tensor
+
+    def scores(self, choices: Tensor) -> Tensor:
+        """Return the unexplained share (M,) for choices (M, N)."""
+        index = self._index(choices)
+        parts = []
+        for part in index.split(SCORED_AT_ONCE):
+            gram = self.gram[:, part[:, :, None], part[:, None, :]]
+            parts.append(captured(gram.double(), self.inside[:, part]))
+        return 1 - torch.cat(parts) / self.evidence.rank
+
+    def _index(self, choices: Tensor) -> Tensor:
+        free = self.fixed + torch.arange(self.positions) * self.options + choices
+        return torch.cat([torch.arange(self.fixed).expand(len(choices), -1), free], 1)
+
+    def greedy(self) -> Tensor:
+        """Return a choice (N,) by orthogonal matching pursuit over (position, option) pairs.
+
+        Each step takes the row whose part orthogonal to the rows taken so far explains most of
+        the bases for its length, so that a second row for the same word gains nothing.
+        """
+        rows, inside = self.rows.double().clone(), self.inside.clone()
+        length = rows.square().sum(-1)
+        choice = torch.zeros(self.positions, dtype=torch.long)
+        open_positions = torch.ones(self.positions, dtype=torch.bool)
+
+        def take(index: int) -> None:
+            norm = rows[:, index].norm(dim=-1).clamp_min(1e-12)
+            unit, share = rows[:, index] / norm[:, None], inside[:, index] / norm[:, None]
+            along = torch.einsum("hrb,hb->hr", rows, unit)
+            rows.sub_(along[..., None] * unit[:, None])
+            inside.sub_(along[..., None] * share[:, None])
+
+        for index in range(self.fixed):
+            take(index)
+        for _ in range(self.positions):
+            left = rows.square().sum(-1)
+            gain = inside.square().sum(-1) / left.clamp_min(1e-12)
+            gain = gain.masked_fill(left < 1e-3 * length, 0).sum(0)[self.fixed :].view(self.positions, -1)
+            best = int(gain.masked_fill(~open_positions[:, None], -1).argmax())
+            position, option = divmod(best, self.options)
+            choice[position], open_positions[position] = option, False
+            take(self.fixed + best)
+        return choice
+
+    def missing(self, choice: Tensor, count: int) -> Tensor:
+        """Return the options that best explain what a choice leaves unexplained, best first."""
+        index = self._index(choice[None])[0]
+        taken, _ = torch.linalg.qr(self.rows[:, index].double().transpose(1, 2))
+        rest = self.evidence.bases - taken @ (taken.transpose(1, 2) @ self.evidence.bases)
+        free = self.rows[:, self.fixed :].double()
+        free = free - (free @ taken) @ taken.transpose(1, 2)
+        gain = (free @ rest).square().sum(-1) / free.square().sum(-1).clamp_min(1e-9)
+        return gain.sum(0).view(self.positions, -1).amax(0).argsort(descending=True)[:count]
+
+
+def substitutions(evidence: Evidence, ids: Tensor, free: Tensor, pool: Tensor) -> FrozenTable:
+    """Return the table of every pool token at every free position of a sentence (n,)."""
+    where = free.repeat_interleave(len(pool))
+    return _table(evidence, ids, free, where, pool.repeat(len(free)), where, len(pool))
+
+
+def moves(evidence: Evidence, ids: Tensor, free: Tensor) -> FrozenTable:
+    """Return the table of every token of the sentence moved to every free position."""
+    where = free.repeat_interleave(len(free))
+    source = free.repeat(len(free))
+    return _table(evidence, ids, free, where, ids[source], source, len(free))
+
+
+def _table(
+    evidence: Evidence, ids: Tensor, free: Tensor, where: Tensor, tokens: Tensor, hidden: Tensor, options: int
+) -> FrozenTable:
+    model, place = evidence.model, evidence.place
+    own = model.inputs(ids[None], [place])[place.name][0]
+    parts = [
+        model.substituted_inputs(ids, *part[:2], place, hidden=part[2])
+        for part in zip(where.split(AT_ONCE), tokens.split(AT_ONCE), hidden.split(AT_ONCE), strict=True)
+    ]
+    changed = torch.cat(parts)
+    known = torch.ones(len(ids), dtype=torch.bool)
+    known[free] = False
+    kept = own[known]
+    if evidence.differences:
+        kept, changed = own[known][1:] - own[0], changed - own[0]
+    rows = evidence.blocks(torch.cat([kept, changed]))
+    return FrozenTable(
+        evidence=evidence,
+        positions=len(free),
+        options=options,
+        fixed=len(kept),
+        rows=rows,
+        gram=rows @ rows.transpose(1, 2),
+        inside=rows.double() @ evidence.bases,
+    )

@@ -1,0 +1,152 @@
+"""Exact span search: the rows of a weight gradient span the inputs, so test what could have been one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from unmask.attack import Reconstruction
+from unmask.attacks.first_layer import read_batch, read_sentence
+from unmask.attacks.last_token import last_token
+from unmask.attacks.layout import allowed_tokens, labellings, noise_deviation
+from unmask.attacks.evidence import gather
+from unmask.attacks.prefix_search import PrefixSearch
+from unmask.attacks.probes import Probes
+from unmask.attacks.rehearsal import Rehearsal, rehearse
+from unmask.attacks.replay import Replay
+from unmask.attacks.sentence_search import SentenceSearch
+from unmask.observation import Observation
+from unmask.public import Kind, Place
+from unmask.rng import generator as named
+from unmask.subspace import row_space
+
+ONE_VECTOR = (
+    "only the first position reaches this component: its gradient has rank one and shows one vector, "
+    "so the other tokens' inputs are not in it"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanSearch:
+    """Recover sequences exactly from the row spaces of visible weight gradients.
+
+    `dL/dW = sum_i dy_i x_i^T`: the rows span the inputs x_i while there are fewer tokens than
+    d_in. First layers are read from a closed form (every token at every position at once), causal
+    layers prefix by prefix, bidirectional ones by local search with exact replays. A sequence
+    proves itself: its replayed gradient equals the one seen.
+
+    Args:
+        seed: seed of the public rehearsals and probes, which depend on the model alone.
+
+    Source:
+        Petrov et al. 2024 (DAGER) for spans of the first two layers; the search through later
+        layers, single components and keys is this project's own.
+    """
+
+    name: str = "span"
+    source: str = "Petrov et al., NeurIPS 2024, and this project"
+    seed: int = 0
+
+    def run(self, observation: Observation, generator: torch.Generator) -> Iterator[Reconstruction]:
+        """Yield guesses until one is certified or nothing is left to try."""
+        places = [p for p in observation.places if p.kind is Kind.WEIGHT and p.layer is not None]
+        if not places:
+            yield Reconstruction(tokens=(), loss=float("inf"), note="no weight of a layer is visible", done=True)
+            return
+        tables = [place for place in places if observation.model.input_table(place) is not None]
+        if observation.model.causal:
+            yield from self._causal(observation, [p for p in places if p not in tables] or places, generator)
+        elif (observation.knowledge.batch or 1) > 1:
+            yield from read_batch(observation, places, generator, seed=self.seed)
+        elif tables:
+            rehearsed = self._rehearse(observation, tables[0])
+            yield from (self._judged(observation, g) for g in read_sentence(observation, tables[0], rehearsed))
+        else:
+            yield from self._bidirectional(observation, places, generator)
+
+    def _rehearse(self, observation: Observation, place: Place) -> Rehearsal:
+        own = named(self.seed, "rehearsal", place.name)
+        return rehearse(observation.model, place, allowed_tokens(observation), own)
+
+    def _bidirectional(
+        self, observation: Observation, places: list[Place], generator: torch.Generator
+    ) -> Iterator[Reconstruction]:
+        rehearsals = {place.name: self._rehearse(observation, place) for place in places}
+        place = max(places, key=lambda p: (rehearsals[p.name].rank, -(p.layer or 0)))
+        seen = rehearsals[place.name]
+        if seen.single or seen.rank == 0:
+            yield Reconstruction(tokens=(), loss=float("inf"), note=ONE_VECTOR, absent=True, done=True)
+            return
+        model, vocabulary = observation.model, observation.model.vocabulary
+        knowledge, gradient = observation.knowledge, observation.tensors[place.name]
+        noise = noise_deviation(observation)
+        evidence = gather(
+            model, place, gradient, differences=seen.differences, rows=None, dtype=knowledge.dtype, noise=noise
+        )
+        rank = row_space(gradient, dtype=knowledge.dtype, noise=noise).rank
+        length = knowledge.lengths[0] if knowledge.lengths else rank + (seen.missing if seen.complete else 0)
+        if length <= len(vocabulary.prefix) + len(vocabulary.suffix):
+            yield Reconstruction(tokens=(), loss=float("inf"), note=f"rank {rank} leaves no token to find", done=True)
+            return
+        allowed = allowed_tokens(observation)
+        probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
+        distances = probes.distances(evidence, allowed)
+        ids = torch.zeros(length, dtype=torch.long)
+        free = torch.arange(len(vocabulary.prefix), length - len(vocabulary.suffix))
+        ids[: len(vocabulary.prefix)] = torch.tensor(vocabulary.prefix, dtype=torch.long)
+        ids[length - len(vocabulary.suffix) :] = torch.tensor(vocabulary.suffix, dtype=torch.long)
+        search = SentenceSearch(
+            plain=evidence,
+            white=evidence.whitened(probes.white),
+            ids=ids,
+            free=free,
+            ranked=distances.argsort()[: len(allowed)],
+            probes=probes,
+            generator=generator,
+        )
+        for sentence, share in search.run():
+            guess = Reconstruction(tokens=(tuple(sentence.tolist()),), loss=share, note=f"{search.replays} replays")
+            yield self._judged(observation, guess)
+
+    def _causal(
+        self, observation: Observation, places: list[Place], generator: torch.Generator
+    ) -> Iterator[Reconstruction]:
+        model = observation.model
+        rehearsals = {place.name: self._rehearse(observation, place) for place in places}
+        place = max(places, key=lambda p: (len(rehearsals[p.name].visible), -(p.layer or 0)))
+        seen = rehearsals[place.name]
+        space = row_space(
+            observation.tensors[place.name], dtype=observation.knowledge.dtype, noise=noise_deviation(observation)
+        )
+        search = PrefixSearch(
+            model=model,
+            place=place,
+            space=space,
+            allowed=allowed_tokens(observation),
+            inside=seen.inside,
+            generator=generator,
+        )
+        tail = 0 if seen.length - 1 in seen.visible else 1
+        best: tuple[int, ...] = ()
+        for prefix, _ in search.run(space.rank):
+            if len(prefix) > len(best):
+                best = prefix
+                share = 1 - len(prefix) / max(1, space.rank)
+                yield Reconstruction(tokens=(prefix,), loss=1 + share, note=f"{search.tested} continuations tested")
+        if tail and len(best) >= 1 and model.classes is None:
+            token, _ = last_token(observation, torch.tensor(best), list(observation.places_of(Kind.WEIGHT)), generator)
+            best = (*best, token)
+        guess = Reconstruction(tokens=(best,), loss=1.0, note=f"{search.tested} continuations tested", done=True)
+        yield self._judged(observation, guess) if len(best) > 1 else guess
+
+    def _judged(self, observation: Observation, guess: Reconstruction) -> Reconstruction:
+        """Attach the replay residual of a whole guess, over all labellings where labels are unknown."""
+        if not guess.tokens or (guess.loss > 1e-3 and not guess.done):
+            return guess
+        ids = torch.tensor([guess.tokens[0]])
+        replay = Replay.of(observation, torch.ones_like(ids, dtype=torch.bool))
+        targets = labellings(observation, 1)
+        trials = [ids] if targets is None else list(targets)
+        residual = min(replay.residual(ids, target) for target in trials)
+        proved = residual < 1e-3 and observation.knowledge.exact
+        return replace(guess, residual=residual, done=guess.done or proved, loss=min(guess.loss, residual))

@@ -1,0 +1,60 @@
+"""One attack on one observation: the guess with the lowest loss, within a time limit."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+
+from unmask.attack import Attack, Reconstruction
+from unmask.observation import Observation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """How one attack ended.
+
+    Args:
+        best: the guess with the attack's lowest loss, or None if there was none.
+        absent: why the attack says that the observation lacks the information, or None.
+        expired: whether the time limit ended it.
+        seconds: wall-clock time.
+    """
+
+    best: Reconstruction | None
+    absent: str | None
+    expired: bool
+    seconds: float
+
+
+def attempt(attack: Attack, observation: Observation, generator: torch.Generator, *, seconds: float) -> Attempt:
+    """Run an attack until it is done, has nothing more to say, or the time is up.
+
+    Guesses are chosen by the attack's own loss; of equal ones the later. The time limit takes hold
+    between two guesses.
+
+    Args:
+        attack: the attack.
+        observation: all it gets.
+        generator: its randomness.
+        seconds: time limit.
+    """
+    began = time.monotonic()
+    best: Reconstruction | None = None
+    absent: str | None = None
+    expired = False
+    for guess in attack.run(observation, generator):
+        if best is None or _loss(guess) <= _loss(best):
+            best = guess
+        if guess.absent:
+            absent = guess.note or "what was seen does not depend on the rest of the input"
+        if guess.done:
+            break
+        if time.monotonic() - began >= seconds:
+            expired = True
+            break
+    return Attempt(best=best, absent=absent, expired=expired, seconds=time.monotonic() - began)
+
+
+def _loss(guess: Reconstruction) -> float:
+    return math.inf if math.isnan(guess.loss) else guess.loss

@@ -1,0 +1,104 @@
+"""`unmask audit`: attack a model's gradients and write a report."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from unmask import api
+from unmask.auditor.loop import run
+from unmask.cli import console, finish, options
+from unmask.cli.options import Known
+from unmask.cli.request import GRADIENT, Request, plan
+from unmask.errors import BadInput
+
+STRONGEST = "span"
+BASELINE = "lamp"
+SELECT = (
+    "Tensors seen, one cell per option: 0.query, 0.query+1.query, 'layer=0,3 component=key', re:PATTERN, all; "
+    "grid (default) for each linear map alone, grid:0-2.* for some of them."
+)
+
+
+def command(
+    model: options.Model = None,
+    task: options.Task = "auto",
+    online: options.Online = False,
+    texts: options.Texts = None,
+    data: options.Data = None,
+    limit: Annotated[int | None, typer.Option(help="Number of texts; default: three gradients' worth.")] = None,
+    surface: Annotated[str, typer.Option(help="What the adversary sees.")] = GRADIENT,
+    select: Annotated[list[str] | None, typer.Option(help=SELECT)] = None,
+    gradients: Annotated[Path | None, typer.Option(help="Attack a saved gradient instead.")] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="Attack; may be repeated; see `unmask list`.")] = None,
+    baseline: Annotated[bool, typer.Option(help="Compare with the published method.")] = True,
+    baseline_cells: Annotated[int, typer.Option(help="In how many cells, spread over the grid.")] = 6,
+    batch: options.Batch = 1,
+    labels: options.Labels = Known.UNKNOWN,
+    lengths: options.Lengths = Known.UNKNOWN,
+    dropout: options.Dropout = False,
+    dtype: options.Dtype = "float32",
+    noise: options.Noise = 0.0,
+    clip: options.Clip = None,
+    prune: options.Prune = 0.0,
+    local_steps: options.LocalSteps = 1,
+    learning_rate: options.LearningRate = None,
+    budget: Annotated[str | None, typer.Option(help="Time for everything, such as 5m; default: no limit.")] = None,
+    cell_seconds: Annotated[str, typer.Option(help="Time for one attack on one gradient.")] = "60s",
+    seed: options.Seed = 0,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/<time>-<model>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    fail_on: Annotated[float | None, typer.Option(help="Exit 1 if a mean ROUGE-1 lies above this.")] = None,
+    json: options.Json = False,
+    show_private: Annotated[bool, typer.Option("--show-private", help="Do not mask texts.")] = False,
+    junit_file: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write the rows as CSV.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Attack a model's gradients on private texts, part by part, and write a report."""
+    if resume and out is None:
+        raise BadInput("--resume", True, "does not say which run", "add --out with its folder")
+    if threads is not None:
+        torch.set_num_threads(options.at_least_one("--threads", threads))
+    request = Request(
+        model=model,
+        task=task,
+        online=online,
+        texts=texts,
+        data=data,
+        limit=limit,
+        kind=surface,
+        surface=options.surface(
+            labels=labels,
+            lengths=lengths,
+            dropout=dropout,
+            dtype=dtype,
+            noise=noise,
+            clip=clip,
+            prune=prune,
+            local_steps=local_steps,
+            learning_rate=learning_rate,
+        ),
+        select=tuple(select or ()),
+        gradients=gradients,
+        attacks=tuple(attack or (STRONGEST,)),
+        baseline=BASELINE if baseline else None,
+        baseline_cells=baseline_cells,
+        batch=batch,
+        budget=None if budget is None else console.duration(budget, "--budget"),
+        run_seconds=console.duration(cell_seconds, "--cell-seconds"),
+        seed=seed,
+        fail_on=fail_on,
+        show_private=show_private,
+        command=("unmask", *sys.argv[1:]),
+    )
+    planned = plan(request)
+    if dry_run:
+        finish.preview(planned, json=json)
+        return
+    with console.bar() as progress:
+        done = run(planned, out or api.default_folder(planned.model.name), resume=resume, progress=progress)
+    raise typer.Exit(finish.finish(planned, done, json=json, junit_file=junit_file, csv_file=csv_file))

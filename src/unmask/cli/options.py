@@ -1,0 +1,94 @@
+"""Options that several commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unmask.errors import BadInput
+from unmask.surface import Release
+from unmask.surfaces.gradient import GradientSurface
+from unmask.surfaces.selector import ALL
+
+
+class Known(StrEnum):
+    """Whether the adversary has a piece of knowledge."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+
+
+Model = Annotated[str | None, typer.Option(help="Model folder, or hub name with --online; default: embedded MiniLM.")]
+Task = Annotated[str, typer.Option(help="auto, classification or causal-lm.")]
+Online = Annotated[bool, typer.Option("--online", help="Let --model be fetched from the hub.")]
+Texts = Annotated[Path | None, typer.Option(help="Private sentences: .txt, .jsonl or .csv.")]
+Data = Annotated[Path | None, typer.Option(help="Private sentences: .parquet file or folder of them.")]
+Batch = Annotated[int, typer.Option(help="Texts per gradient.")]
+Labels = Annotated[Known, typer.Option(help="Whether the adversary knows the classes.")]
+Lengths = Annotated[Known, typer.Option(help="Whether it knows the number of tokens.")]
+Dropout = Annotated[bool, typer.Option("--dropout", help="The victim trains with dropout.")]
+Dtype = Annotated[str, typer.Option(help="Number format of the release: float32, float16, bfloat16.")]
+Noise = Annotated[float, typer.Option(help="Gaussian noise per entry, relative to the norm of the release.")]
+Clip = Annotated[float | None, typer.Option(help="Norm to which the release is clipped.")]
+Prune = Annotated[float, typer.Option(help="Share of smallest entries set to zero.")]
+LocalSteps = Annotated[int, typer.Option(help="Local training steps whose weight change is seen (FedAvg).")]
+LearningRate = Annotated[float | None, typer.Option(help="Step size of the local steps.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
+
+
+def surface(
+    *,
+    labels: Known,
+    lengths: Known,
+    dropout: bool,
+    dtype: str,
+    noise: float,
+    clip: float | None,
+    prune: float,
+    local_steps: int,
+    learning_rate: float | None,
+    select: str = ALL,
+) -> GradientSurface:
+    """Return the gradient surface that the options describe.
+
+    Args:
+        labels: whether the classes are known.
+        lengths: whether the numbers of tokens are known.
+        dropout: whether dropout is on.
+        dtype: number format of the release.
+        noise: noise per entry, relative to the norm.
+        clip: norm to which the release is clipped, or None.
+        prune: share of smallest entries set to zero.
+        local_steps: number of local steps.
+        learning_rate: their step size.
+        select: the tensors seen.
+
+    Raises:
+        BadInput: if a value is out of its range.
+    """
+    return GradientSurface(
+        select=select,
+        local_steps=local_steps,
+        learning_rate=learning_rate,
+        dropout=dropout,
+        knows_labels=labels is Known.KNOWN,
+        knows_lengths=lengths is Known.KNOWN,
+        release=Release(dtype=dtype, noise=noise, clip=clip, prune=prune),
+    )
+
+
+def at_least_one(argument: str, value: int) -> int:
+    """Return the value if it is at least 1.
+
+    Args:
+        argument: the option's name.
+        value: its value.
+
+    Raises:
+        BadInput: if it is not.
+    """
+    if value < 1:
+        raise BadInput(argument, value, "is below 1", "give at least 1")
+    return value

@@ -1,0 +1,1 @@
+"""What an adversary can see, one surface per file."""

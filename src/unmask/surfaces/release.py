@@ -1,0 +1,55 @@
+"""What is done to tensors before they are seen."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from unmask.surface import Release
+
+
+def norm(tensors: Mapping[str, Tensor]) -> float:
+    """Return the Euclidean norm of all entries of all tensors, `sqrt(sum_k ||g_k||^2)`.
+
+    Args:
+        tensors: any tensors by name.
+    """
+    return float(sum(tensor.double().square().sum() for tensor in tensors.values())) ** 0.5
+
+
+def perturb(tensors: Mapping[str, Tensor], release: Release, generator: torch.Generator) -> dict[str, Tensor]:
+    """Return the tensors as released, again in float32.
+
+    The steps are those of a client that defends itself and then compresses, in this order:
+
+    1. clip: `g <- g min(1, clip / ||g||)`, with the norm over all tensors;
+    2. noise: `g <- g + noise ||g|| z` with `z` standard normal per entry and the norm after clipping;
+    3. prune: of all entries together, the share `prune` that is smallest in magnitude becomes zero;
+    4. round to `dtype`.
+
+    Args:
+        tensors: what would be seen without a release.
+        release: what to do.
+        generator: randomness of the noise.
+    """
+    found = {name: tensor.detach().float() for name, tensor in tensors.items()}
+    if release.clip is not None:
+        factor = min(1.0, release.clip / max(norm(found), torch.finfo(torch.float64).tiny))
+        found = {name: tensor * factor for name, tensor in found.items()}
+    if release.noise:
+        deviation = release.noise * norm(found)
+        found = {name: t + deviation * torch.randn(t.shape, generator=generator) for name, t in found.items()}
+    if release.prune:
+        found = _pruned(found, release.prune)
+    dtype: torch.dtype = getattr(torch, release.dtype)
+    return {name: tensor.to(dtype).float() for name, tensor in found.items()}
+
+
+def _pruned(tensors: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    flat = torch.cat([tensor.flatten() for tensor in tensors.values()])
+    drop = int(share * flat.numel())
+    if drop:
+        # By rank and not by a threshold: of equal entries exactly as many go as asked for.
+        flat[flat.abs().argsort(stable=True)[:drop]] = 0
+    parts = flat.split([tensor.numel() for tensor in tensors.values()])
+    return {name: part.view(tensors[name].shape) for name, part in zip(tensors, parts, strict=True)}
