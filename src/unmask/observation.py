@@ -21,7 +21,7 @@ class Knowledge:
         local_steps: number of optimiser steps whose sum was seen (1 = a plain gradient).
         learning_rate: step size of those steps.
         dtype: the number format in which the tensors were released.
-        noise: standard deviation of added noise divided by the norm of the whole release.
+        noise: norm of the added Gaussian noise divided by the norm of the whole release.
         clip: norm to which the whole release was clipped, or None.
         prune: share of smallest entries set to zero.
     """

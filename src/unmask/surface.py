@@ -18,8 +18,8 @@ class Release:
 
     Args:
         dtype: number format of the release: float32, float16 or bfloat16.
-        noise: standard deviation of the Gaussian noise on each entry, divided by the norm of the
-            whole release after clipping.
+        noise: norm of the Gaussian noise divided by the norm of the whole release after clipping;
+            each of N entries gets a standard deviation of `noise * norm / sqrt(N)`.
         clip: norm to which a longer release is scaled down, or None.
         prune: share of the entries, in [0, 1), set to zero: the smallest of the whole release.
 

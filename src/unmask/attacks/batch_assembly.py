@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from unmask.attacks.threshold import between
 from unmask.public import Place, PublicModel
 from unmask.subspace import Subspace, span_distance
 
 AT_ONCE = 128
 GAIN = 1e-9
+NULL = 256
 
 
 @dataclass(kw_only=True, eq=False)
@@ -25,7 +27,8 @@ class BatchAssembly:
         place: place of the later span.
         space: its row space.
         options: for each position the tokens that the first layer allows there.
-        inside: distance below which an input counts as inside the span.
+        differences: whether the span holds differences to each sentence's first position only.
+        inside: distances of true inputs in a rehearsal, for the threshold.
         generator: source of the random starts.
     """
 
@@ -33,21 +36,42 @@ class BatchAssembly:
     place: Place
     space: Subspace
     options: tuple[Tensor, ...]
-    inside: float
+    differences: bool
+    inside: Tensor
     generator: torch.Generator
     used: dict[tuple[int, int], int] = field(default_factory=dict, init=False)
 
     def distances(self, sentences: Tensor) -> Tensor:
-        """Return the distance (C, n) of every input of sentences (C, n) from the span."""
+        """Return the distance (C, m) of every input of sentences (C, n) from the span; m = n - 1 for differences."""
         parts = [self.model.inputs(part, [self.place])[self.place.name] for part in sentences.split(AT_ONCE)]
-        return span_distance(torch.cat(parts), self.space)
+        inputs = torch.cat(parts)
+        return span_distance(inputs[:, 1:] - inputs[:, :1] if self.differences else inputs, self.space)
 
-    def complete(self, sentence: Tensor) -> bool:
-        """Whether every input of a sentence (n,) lies in the span."""
-        return bool((self.distances(sentence[None])[0] < self.inside).all())
+    def farthest(self, sentences: Tensor) -> Tensor:
+        """Return the largest distance (C,) over the inputs of each of sentences (C, n): small for true ones alone."""
+        return self.distances(sentences).amax(1)
+
+    def limit(self, length: int, starts: int) -> float:
+        """Return the largest distance below which a sentence counts as true.
+
+        The null distribution is that of random mixtures of the words of all positions, which are
+        about as near to the span as a false sentence can be.
+
+        Args:
+            length: tokens of the mixtures.
+            starts: number of random starts, each of which tries every word at every position.
+        """
+        words = torch.cat(self.options)
+        mixtures = words[torch.randint(len(words), (NULL, length), generator=self.generator)]
+        return between(self.inside, self.farthest(mixtures), starts * len(words) * length)
 
     def descend(self, length: int, suffix: tuple[int, ...]) -> Iterator[tuple[Tensor, float]]:
-        """Yield ever better sentences of a length with their mean distance, from one random start."""
+        """Yield ever better sentences of a length with their mean distance, from one random start.
+
+        Args:
+            length: number of tokens, those of the suffix included.
+            suffix: tokens that the sentence ends with.
+        """
         choices = [self._choices(i) for i in range(length - len(suffix))]
         choices += [torch.tensor([token]) for token in suffix]
         current = torch.stack([c[int(torch.randint(len(c), (1,), generator=self.generator))] for c in choices])

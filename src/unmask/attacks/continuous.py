@@ -1,7 +1,7 @@
 """The continuous loop that every gradient-matching attack shares: Adam on embeddings."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -161,7 +161,3 @@ class Matching:
         unit = F.normalize(self.table[self.allowed], dim=-1)
         nearest = self.allowed[(F.normalize(x, dim=-1) @ unit.T).argmax(-1)]
         return torch.where(self.layout.free, nearest, self.layout.ids)
-
-    def at_run(self, run: int) -> "Matching":
-        """Return the same with one labelling only."""
-        return self if self.labels is None else replace(self, labels=self.labels[run : run + 1])

@@ -28,7 +28,6 @@ class Evidence:
         lift: (H, d_b, d_in) and (H, d_b) of the map from the input to the blocks, or None.
         white: (H, d_b, d_b) metric applied to rows before they are compared, or None.
         differences: whether only differences to the first position are seen (a key gradient).
-        rows: positions that reach the gradient, or None for all.
     """
 
     model: PublicModel
@@ -37,7 +36,6 @@ class Evidence:
     lift: tuple[Tensor, Tensor] | None = None
     white: Tensor | None = None
     differences: bool = False
-    rows: Tensor | None = None
 
     @property
     def rank(self) -> float:
@@ -65,8 +63,6 @@ class Evidence:
         """Return the unexplained share (C,) of the bases for inputs (C, n, d_in) of the place."""
         if self.differences:
             inputs = inputs[:, 1:] - inputs[:, :1]
-        elif self.rows is not None:
-            inputs = inputs[:, self.rows]
         rows = self.blocks(inputs).double()
         inside = torch.einsum("hcnb,hbr->hcnr", rows, self.bases)
         return 1 - captured(rows @ rows.transpose(-1, -2), inside) / self.rank
@@ -78,22 +74,23 @@ class Evidence:
         )
 
 
-def captured(gram: Tensor, inside: Tensor) -> Tensor:
+def captured(gram: Tensor, inside: Tensor, ridge: float = 1e-9) -> Tensor:
     """Return `sum_h ||L_h^{-1} inside_h||_F^2` with `gram = L L^T`: how much of the bases rows explain.
 
     Equal to `||Q^T B||_F^2` for an orthonormal basis Q of the rows' span, from products that are
-    already at hand. Rows are scaled to length one first; a ridge of 1e-9 keeps equal rows apart.
+    already at hand. Rows are scaled to length one first; a ridge keeps equal rows apart.
 
     Args:
         gram: (H, C, n, n) inner products of the rows.
         inside: (H, C, n, r) inner products of the rows with the bases.
+        ridge: added to the diagonal; 1e-9 suits float64, 1e-5 float32.
 
     Returns:
         (C,), summed over the blocks; zero where the rows are dependent.
     """
     scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-30).rsqrt()
     unit = gram * scale[..., :, None] * scale[..., None, :]
-    factor, failed = torch.linalg.cholesky_ex(unit + 1e-9 * torch.eye(gram.shape[-1], dtype=gram.dtype))
+    factor, failed = torch.linalg.cholesky_ex(unit + ridge * torch.eye(gram.shape[-1], dtype=gram.dtype))
     solved = torch.linalg.solve_triangular(factor, inside * scale[..., None], upper=False)
     return solved.square().sum((-1, -2)).masked_fill(failed > 0, 0).sum(0)
 
@@ -104,18 +101,26 @@ def gather(
     gradient: Tensor,
     *,
     differences: bool,
-    rows: Tensor | None,
     dtype: str = "float32",
     noise: float = 0.0,
 ) -> Evidence:
-    """Return the evidence in one weight gradient (d_out, d_in)."""
+    """Return the evidence in one weight gradient.
+
+    Args:
+        model: the public model.
+        place: a visible weight.
+        gradient: (d_out, d_in) its gradient.
+        differences: whether it shows differences to the first position only.
+        dtype: number format in which it was released.
+        noise: deviation of Gaussian noise added to each entry.
+    """
     space = row_space(gradient, dtype=dtype, noise=noise)
-    if place.component is Component.ATTENTION_OUTPUT and place.heads > 1 and rows is None:
+    if place.component is Component.ATTENTION_OUTPUT and place.heads > 1:
         values = _value_place(model.places, place)
         width = gradient.shape[1] // place.heads
         if values is not None and values.shape[0] == gradient.shape[1] and space.rank < width:
             return _by_head(model, place, values, gradient, width, dtype, noise)
-    return Evidence(model=model, place=place, bases=space.basis[None], differences=differences, rows=rows)
+    return Evidence(model=model, place=place, bases=space.basis[None], differences=differences)
 
 
 def _by_head(

@@ -7,24 +7,38 @@ from torch import Tensor
 
 from unmask.attack import Reconstruction
 from unmask.attacks.batch_assembly import BatchAssembly
-from unmask.attacks.layout import allowed_tokens, noise_deviation
+from unmask.attacks.layout import allowed_tokens
 from unmask.attacks.rehearsal import Rehearsal, rehearse
+from unmask.attacks.spans import visible_space
 from unmask.attacks.threshold import between
 from unmask.attacks.vocabulary_test import vocabulary_distances
 from unmask.observation import Observation
 from unmask.public import Place
 from unmask.rng import generator as named
-from unmask.subspace import Subspace, row_space
+from unmask.subspace import Subspace
 
 STARTS = 60
 
 
-def position_distances(observation: Observation, place: Place, space: Subspace, positions: int, *, differences: bool) -> Tensor:
-    """Return the span distance (V, positions) of every token at every position; special ids are infinite."""
+def position_distances(
+    observation: Observation, place: Place, space: Subspace, positions: int, *, differences: bool
+) -> Tensor:
+    """Return the span distance (V, positions) of every token at every position.
+
+    Args:
+        observation: what was seen.
+        place: whose input has a closed form.
+        space: its row space.
+        positions: number of positions to test.
+        differences: whether the span holds differences to the first position only.
+
+    Raises:
+        ValueError: if the input has no closed form.
+    """
     model = observation.model
     table = model.input_table(place)
     if table is None:
-        raise ValueError(f"{place.name} has no closed form")
+        raise ValueError(f"place {place.name} has no closed form: its input mixes positions; choose a first layer's")
     reference = None
     if differences:
         first = model.vocabulary.prefix[0] if model.vocabulary.prefix else 0
@@ -33,10 +47,22 @@ def position_distances(observation: Observation, place: Place, space: Subspace, 
 
 
 def read_sentence(observation: Observation, place: Place, rehearsed: Rehearsal) -> Iterator[Reconstruction]:
-    """Yield the one sentence whose every token lies in the first layer's span at its position."""
+    """Yield the one sentence whose every token lies in the first layer's span at its position.
+
+    Args:
+        observation: what was seen.
+        place: a visible weight of the first layer.
+        rehearsed: what its gradient carries.
+    """
     knowledge, vocabulary = observation.knowledge, observation.model.vocabulary
-    space = row_space(observation.tensors[place.name], dtype=knowledge.dtype, noise=noise_deviation(observation))
-    length = knowledge.lengths[0] if knowledge.lengths else space.rank + rehearsed.missing
+    space = visible_space(observation, place)
+    if space.rank == 0:
+        note = "the gradient is zero, or no larger than its noise"
+        yield Reconstruction(tokens=(), loss=float("inf"), note=note, absent=True, done=True)
+        return
+    known = len(vocabulary.prefix) + len(vocabulary.suffix)
+    length = min(max(space.rank + rehearsed.missing, known), observation.model.max_length)
+    length = knowledge.lengths[0] if knowledge.lengths else length
     distances = position_distances(observation, place, space, length, differences=rehearsed.differences)
     allowed = allowed_tokens(observation)
     tokens = allowed[distances[allowed].argmin(0)]
@@ -59,8 +85,15 @@ def read_sentence(observation: Observation, place: Place, rehearsed: Rehearsal) 
 def read_batch(
     observation: Observation, places: list[Place], generator: torch.Generator, *, seed: int
 ) -> Iterator[Reconstruction]:
-    """Yield the sentences of a batch: words from a first layer's span, their grouping from a later one's."""
-    model, knowledge = observation.model, observation.knowledge
+    """Yield the sentences of a batch: words from a first layer's span, their grouping from a later one's.
+
+    Args:
+        observation: what was seen.
+        places: visible weights of the layers.
+        generator: source of the random starts.
+        seed: seed of the rehearsals.
+    """
+    model = observation.model
     tables = [place for place in places if model.input_table(place) is not None]
     later = [place for place in places if place not in tables]
     if not tables:
@@ -73,23 +106,33 @@ def read_batch(
     tables.sort(key=lambda p: rehearsals[p.name].differences)
     options, lengths = words(observation, tables[0], rehearsals[tables[0].name])
     bag = tuple(int(t) for tokens in options for t in tokens if int(t) not in model.vocabulary.special)
-    if not later:
-        yield Reconstruction(tokens=(), bag=bag, loss=1.0, note="words only: a second layer would tell their order", done=True)
+    if not later or not (lengths or observation.knowledge.lengths):
+        why = "a second layer would tell their order" if not later else "no sentence's end lies in the first span"
+        yield Reconstruction(tokens=(), bag=bag, loss=1.0, note=f"words only: {why}", done=True)
         return
     place = min(later, key=lambda p: (rehearsals[p.name].differences, p.layer or 0))
-    space = row_space(observation.tensors[place.name], dtype=knowledge.dtype, noise=noise_deviation(observation))
-    null = torch.rand(0)
     assembly = BatchAssembly(
-        model=model, place=place, space=space, options=options, inside=1e-6, generator=generator
+        model=model,
+        place=place,
+        space=visible_space(observation, place),
+        options=options,
+        differences=rehearsals[place.name].differences,
+        inside=rehearsals[place.name].inside,
+        generator=generator,
     )
-    del null
     yield from _assemble(observation, assembly, lengths, bag)
 
 
 def words(observation: Observation, place: Place, rehearsed: Rehearsal) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """Return the tokens that a first layer allows at each position, and the sentence lengths they end at."""
+    """Return the tokens that a first layer allows at each position, and the sentence lengths they end at.
+
+    Args:
+        observation: what was seen.
+        place: a visible weight of the first layer.
+        rehearsed: what its gradient carries.
+    """
     knowledge, model = observation.knowledge, observation.model
-    space = row_space(observation.tensors[place.name], dtype=knowledge.dtype, noise=noise_deviation(observation))
+    space = visible_space(observation, place)
     positions = min(model.max_length, max(knowledge.lengths) if knowledge.lengths else 128, space.rank + 1)
     distances = position_distances(observation, place, space, positions, differences=rehearsed.differences)
     allowed = allowed_tokens(observation)
@@ -108,10 +151,11 @@ def _assemble(
     """Solve the shortest sentences first: they have the fewest wrong combinations."""
     suffix, batch = observation.model.vocabulary.suffix, observation.knowledge.batch or len(lengths)
     wanted = sorted(observation.knowledge.lengths) if observation.knowledge.lengths else _spread(sorted(lengths), batch)
+    limit = assembly.limit(max(wanted), STARTS * len(wanted))
     solved: list[tuple[int, ...]] = []
     guesses: dict[int, tuple[tuple[int, ...], float]] = {}
     for start in range(STARTS):
-        open_slots = [i for i in range(len(wanted)) if guesses.get(i, ((), 1.0))[1] > assembly.inside]
+        open_slots = [i for i in range(len(wanted)) if guesses.get(i, ((), 1.0))[1] > limit]
         if not open_slots:
             break
         if start == STARTS // 2:
@@ -123,7 +167,7 @@ def _assemble(
                 if score < value and tokens not in solved:
                     best, value = tokens, score
             guesses[slot] = (best, value)
-            if best and value < assembly.inside and assembly.complete(torch.tensor(best)):
+            if best and value < limit and assembly.farthest(torch.tensor([best])).item() < limit:
                 solved.append(best)
                 assembly.use(torch.tensor(best))
             ordered = sorted((v, t) for t, v in guesses.values() if t)

@@ -43,7 +43,7 @@ class FrozenTable:
         parts = []
         for part in index.split(SCORED_AT_ONCE):
             gram = self.gram[:, part[:, :, None], part[:, None, :]]
-            parts.append(captured(gram.double(), self.inside[:, part]))
+            parts.append(captured(gram, self.inside[:, part], ridge=1e-5))
         return 1 - torch.cat(parts) / self.evidence.rank
 
     def _index(self, choices: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class FrozenTable:
         Each step takes the row whose part orthogonal to the rows taken so far explains most of
         the bases for its length, so that a second row for the same word gains nothing.
         """
-        rows, inside = self.rows.double().clone(), self.inside.clone()
+        rows, inside = self.rows.double().clone(), self.inside.double().clone()
         length = rows.square().sum(-1)
         choice = torch.zeros(self.positions, dtype=torch.long)
         open_positions = torch.ones(self.positions, dtype=torch.bool)
@@ -81,7 +81,12 @@ class FrozenTable:
         return choice
 
     def missing(self, choice: Tensor, count: int) -> Tensor:
-        """Return the options that best explain what a choice leaves unexplained, best first."""
+        """Return the options that best explain what a choice leaves unexplained, best first.
+
+        Args:
+            choice: (N,).
+            count: most options to return.
+        """
         index = self._index(choice[None])[0]
         taken, _ = torch.linalg.qr(self.rows[:, index].double().transpose(1, 2))
         rest = self.evidence.bases - taken @ (taken.transpose(1, 2) @ self.evidence.bases)
@@ -92,13 +97,26 @@ class FrozenTable:
 
 
 def substitutions(evidence: Evidence, ids: Tensor, free: Tensor, pool: Tensor) -> FrozenTable:
-    """Return the table of every pool token at every free position of a sentence (n,)."""
+    """Return the table of every pool token at every free position of a sentence.
+
+    Args:
+        evidence: whose bases are explained.
+        ids: (n,) sentence, whose other tokens stay.
+        free: (N,) positions that may change.
+        pool: (K,) tokens.
+    """
     where = free.repeat_interleave(len(pool))
     return _table(evidence, ids, free, where, pool.repeat(len(free)), where, len(pool))
 
 
 def moves(evidence: Evidence, ids: Tensor, free: Tensor) -> FrozenTable:
-    """Return the table of every token of the sentence moved to every free position."""
+    """Return the table of every token of a sentence moved to every free position.
+
+    Args:
+        evidence: whose bases are explained.
+        ids: (n,) sentence.
+        free: (N,) positions that may change; option k is the token at `free[k]`.
+    """
     where = free.repeat_interleave(len(free))
     source = free.repeat(len(free))
     return _table(evidence, ids, free, where, ids[source], source, len(free))
@@ -127,5 +145,5 @@ def _table(
         fixed=len(kept),
         rows=rows,
         gram=rows @ rows.transpose(1, 2),
-        inside=rows.double() @ evidence.bases,
+        inside=rows @ evidence.bases.to(rows.dtype),
     )

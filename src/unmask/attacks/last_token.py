@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from unmask.attacks.replay import Replay
 from unmask.observation import Observation
 from unmask.public import Place
 
@@ -10,7 +11,9 @@ DIRECTIONS = 6
 REPLAYED = 16
 
 
-def last_token(observation: Observation, prefix: Tensor, places: list[Place], generator: torch.Generator) -> tuple[int, float]:
+def last_token(
+    observation: Observation, prefix: Tensor, places: list[Place], generator: torch.Generator
+) -> tuple[int, float]:
     """Return the last token of a sequence whose other tokens are known, and the replay residual.
 
     The loss is linear in the target distribution q of the last position, so
@@ -43,16 +46,12 @@ def last_token(observation: Observation, prefix: Tensor, places: list[Place], ge
         constant = float(value.detach()) - float((slope * soft.detach()).sum())
         misfit += ((constant + slope - seen) / slope.std()).square()
     best = misfit[:size].argsort()[:REPLAYED]
-    return _replayed(observation, prefix, best, places)
+    return _replayed(observation, prefix, best)
 
 
-def _replayed(observation: Observation, prefix: Tensor, tokens: Tensor, places: list[Place]) -> tuple[int, float]:
-    residuals = []
-    for token in tokens.tolist():
-        ids = torch.cat([prefix, torch.tensor([token])])[None]
-        found = observation.model.gradients(ids, ids, places)
-        gap = sum(float((found[p.name][0] - observation.tensors[p.name]).double().square().sum()) for p in places)
-        whole = sum(float(observation.tensors[p.name].double().square().sum()) for p in places)
-        residuals.append((gap / whole) ** 0.5)
+def _replayed(observation: Observation, prefix: Tensor, tokens: Tensor) -> tuple[int, float]:
+    replay = Replay.of(observation, torch.ones(1, len(prefix) + 1, dtype=torch.bool))
+    trials = torch.cat([prefix.expand(len(tokens), -1), tokens[:, None]], 1)
+    residuals = [replay.residual(ids[None], ids[None]) for ids in trials]
     k = min(range(len(residuals)), key=residuals.__getitem__)
     return int(tokens[k]), residuals[k]

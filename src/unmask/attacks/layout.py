@@ -39,12 +39,12 @@ class Layout:
 def noise_deviation(observation: Observation) -> float:
     """Return the deviation of the noise on each entry, from the noise-to-norm ratio that is known.
 
-    The norm seen holds the noise too: `||seen||^2 = norm^2 (1 + N ratio^2)` in expectation.
+    The norm seen holds the noise too: `||seen||^2 = norm^2 (1 + ratio^2)` in expectation.
     """
     ratio = observation.knowledge.noise
     entries = sum(tensor.numel() for tensor in observation.tensors.values())
     energy = sum(float(tensor.double().square().sum()) for tensor in observation.tensors.values())
-    return ratio * (energy / (1 + entries * ratio**2)) ** 0.5
+    return ratio * (energy / (1 + ratio**2) / max(1, entries)) ** 0.5
 
 
 def total_rank(observation: Observation) -> int:
@@ -63,15 +63,19 @@ def total_rank(observation: Observation) -> int:
     return max(ranks)
 
 
-def layout(observation: Observation) -> Layout:
+def layout(observation: Observation, lengths: tuple[int, ...] | None = None) -> Layout:
     """Return the batch with blanks; unknown lengths are inferred from the rank of a weight gradient.
 
     For a batch of unknown lengths the tokens are shared out evenly, as a guess.
+
+    Args:
+        observation: what was seen.
+        lengths: of the sequences, where the caller has better reasons than the rank.
     """
     knowledge, vocabulary = observation.knowledge, observation.model.vocabulary
-    batch = knowledge.batch or len(knowledge.lengths or (0,))
+    lengths = lengths or knowledge.lengths
+    batch = knowledge.batch or len(lengths or (0,))
     known = len(vocabulary.prefix) + len(vocabulary.suffix)
-    lengths = knowledge.lengths
     if lengths is None:
         share = -(-total_rank(observation) // batch)
         lengths = (min(max(share, known + 1), observation.model.max_length),) * batch

@@ -8,13 +8,15 @@ def reorderings(count: int, limit: int, generator: torch.Generator) -> Tensor:
     """Return permutations (M, count) that exchange two adjacent blocks, or two single tokens.
 
     Moving a word or a phrase is an exchange of adjacent blocks. Of too many, those with a short
-    block are kept, with some chance for the others.
+    block are kept, with some chance for the others. A single position has its identity alone.
 
     Args:
         count: number of free positions.
         limit: most block exchanges to return.
         generator: source of the chance.
     """
+    if count < 2:
+        return torch.arange(count)[None]
     cuts = torch.combinations(torch.arange(count + 1), 3)
     if len(cuts) > limit:
         shorter = torch.minimum(cuts[:, 1] - cuts[:, 0], cuts[:, 2] - cuts[:, 1])
@@ -33,7 +35,12 @@ def reorderings(count: int, limit: int, generator: torch.Generator) -> Tensor:
 
 
 def replacements(choice: Tensor, options: int) -> Tensor:
-    """Return the choices (N * options, N) that differ from `choice` (N,) in one position at most."""
+    """Return the choices (N * options, N) that differ from a choice in one position at most.
+
+    Args:
+        choice: (N,).
+        options: number of options per position.
+    """
     count = len(choice)
     changed = choice.repeat(count * options, 1)
     row = torch.arange(count * options)

@@ -16,7 +16,7 @@ LENGTH = 16
 AT_ONCE = 512
 
 
-_LAST: dict[tuple[int, str, torch.Size], tuple[PublicModel, "Probes"]] = {}
+_LAST: dict[tuple[int, int, str, torch.Size], tuple[PublicModel, "Probes"]] = {}
 """The one most recent measurement, with its model so that an id is not reused."""
 
 
@@ -34,8 +34,14 @@ class Probes:
 
     @classmethod
     def cached(cls, evidence: Evidence, allowed: Tensor, generator: torch.Generator) -> "Probes":
-        """Return `measure`, remembered for the last place: an audit attacks many sentences at one place."""
-        key = (id(evidence.model), evidence.place.name, evidence.bases.shape[:2])
+        """Return `measure`, remembered for the last place: an audit attacks many sentences at one place.
+
+        Args:
+            evidence: of which only the model, the place and the blocks matter.
+            allowed: token ids that can occur.
+            generator: fresh from its seed, which is part of what is remembered.
+        """
+        key = (generator.initial_seed(), id(evidence.model), evidence.place.name, evidence.bases.shape[:2])
         if key not in _LAST:
             _LAST.clear()
             _LAST[key] = (evidence.model, cls.measure(evidence, allowed, generator))
@@ -43,7 +49,13 @@ class Probes:
 
     @classmethod
     def measure(cls, evidence: Evidence, allowed: Tensor, generator: torch.Generator) -> "Probes":
-        """Probe every token once, and a sample of tokens in several contexts."""
+        """Probe every token once, and a sample of tokens in several contexts.
+
+        Args:
+            evidence: of which only the model, the place and the blocks matter.
+            allowed: token ids that can occur.
+            generator: source of the contexts.
+        """
         model = evidence.model
 
         def run(tokens: Tensor) -> Tensor:
@@ -70,6 +82,10 @@ class Probes:
 
         In the whitened metric, with the direction that all tokens share taken out of rows and
         bases, `1 - ||B^T z||^2 / ||z||^2` averaged over the blocks.
+
+        Args:
+            evidence: in the plain metric.
+            allowed: token ids that can occur.
         """
         bases = torch.einsum("hbc,hbr->hcr", self.white.double(), evidence.bases).float()
         rows = self.rows

@@ -49,7 +49,14 @@ class Rehearsal:
 
 
 def rehearse(model: PublicModel, place: Place, allowed: Tensor, generator: torch.Generator) -> Rehearsal:
-    """Compute a random sentence's gradient at the place and test each position's input against it."""
+    """Compute a random sentence's gradient at the place and test each position's input against it.
+
+    Args:
+        model: the public model.
+        place: a weight of a linear map.
+        allowed: token ids that can occur.
+        generator: source of the sentence.
+    """
     length = min(LENGTH, model.max_length)
     ids = random_context(model, allowed, length, generator)
     target = ids[None] if model.classes is None else torch.zeros(1, dtype=torch.long)

@@ -14,8 +14,9 @@ from unmask.attacks.probes import Probes
 SOLVED = 1e-6
 """Unexplained share that float32 replays of the true sentence stay below; measured 1e-9 to 1e-7."""
 GAIN = 1e-7
+STUCK = 3
 LIMIT = 2500
-TRIED = 24
+TRIED = 20
 BATCH = 64
 
 
@@ -47,6 +48,7 @@ class SentenceSearch:
     probes: Probes
     generator: torch.Generator
     replays: int = field(default=0, init=False)
+    kicks: int = field(default=0, init=False)
 
     def run(self) -> Iterator[tuple[Tensor, float]]:
         """Yield (sentence, unexplained share in the plain metric) after every round, until solved."""
@@ -56,27 +58,35 @@ class SentenceSearch:
             self.ranked[torch.randint(min(count + 2, len(self.ranked)), (count,), generator=self.generator)]
         )
         best, best_score = current, self._score(self.plain, current[None])[0].item()
-        evidence, stuck, kicks = self.white, 0, 0
+        evidence, stuck = self.white, 0
         score = float("inf")
-        first = True
+        first, wide = True, True
+        failed: set[tuple[bool, int, bool, tuple[int, ...]]] = set()
         while True:
-            found, value = self._round(evidence, current, score, orders, first=first, thorough=stuck > 0)
+            found, value = self._round(evidence, current, score, orders, first=first, wide=wide, thorough=stuck > 0)
             first = False
             if value < score - GAIN:
+                # Order is cheaper to improve than words, so words have their turn every other time.
+                wide = not wide or value > 0.9 * score
                 current, score, stuck = found, value, 0
             else:
-                stuck += 1
-                evidence = self.plain if evidence is self.white else self.white
-                score = self._score(evidence, current[None])[0].item()
+                # The metrics may lead in a circle: a round that failed before, failed for good.
+                here = (evidence is self.white, stuck, wide, tuple(current.tolist()))
+                stuck, wide = STUCK if here in failed else stuck + (1 if wide else 0), True
+                failed.add(here)
+                if stuck:
+                    evidence = self.plain if evidence is self.white else self.white
+                    score = self._score(evidence, current[None])[0].item()
             plain = self._score(self.plain, current[None])[0].item()
             if plain < best_score:
                 best, best_score = current, plain
             yield best, best_score
             if best_score < SOLVED:
                 return
-            if stuck >= 3:
-                kicks += 1
-                current, stuck = self._kick(best, orders, 1 + kicks % 3), 0
+            if stuck >= STUCK:
+                self.kicks += 1
+                failed.clear()
+                current, stuck = self._kick(best, orders, 1 + self.kicks % 3), 0
                 score = self._score(evidence, current[None])[0].item()
 
     def _fill(self, tokens: Tensor) -> Tensor:
@@ -95,33 +105,45 @@ class SentenceSearch:
         return self._fill(tokens)
 
     def _round(
-        self, evidence: Evidence, current: Tensor, score: float, orders: Tensor, *, first: bool, thorough: bool
+        self,
+        evidence: Evidence,
+        current: Tensor,
+        score: float,
+        orders: Tensor,
+        *,
+        first: bool,
+        wide: bool,
+        thorough: bool,
     ) -> tuple[Tensor, float]:
         """Return the best replayed neighbour of a sentence and its score."""
-        tokens = current[self.free]
-        count = len(tokens)
-        reach = count + 30 if first or thorough else count // 2 + 5
-        pool = torch.cat([self.ranked[:reach], tokens, *self._unexplained(current, first, thorough)]).unique()
-        table = substitutions(evidence, current, self.free, pool)
-        choice = torch.searchsorted(pool, tokens)
-        if first:
-            choice = table.greedy()
-            tokens = pool[choice]
-            current = self._fill(tokens)
-            score = self._score(evidence, current[None])[0].item()
+        changed = torch.zeros(0, len(self.free), dtype=torch.long)
+        if wide:
+            if first:
+                current = self._start(evidence, current)
+                score = self._score(evidence, current[None])[0].item()
+            pool = self._pool(current, first=first, thorough=thorough)
             table = substitutions(evidence, current, self.free, pool)
-        changed = self._changed(table, choice, pool, thorough=thorough)
-        moved = self._moved(moves(evidence, current, self.free), tokens, orders)
-        best, value = current, score
+            changed = self._changed(table, torch.searchsorted(pool, current[self.free]), pool, thorough=thorough)
+        moved = self._moved(moves(evidence, current, self.free), current[self.free], orders)
         lists = [torch.cat([changed[:TRIED], moved[:TRIED]])]
         if thorough:
             lists += [*changed[TRIED : TRIED + 2 * BATCH].split(BATCH), *moved[TRIED:].split(BATCH)]
-        for part in lists:
+        for part in filter(len, lists):
             found, scores = self._replay(evidence, part)
-            if scores[0] < value - GAIN:
-                best, value = self._combined(evidence, current, found[:6], scores[:6])
-                break
-        return best, value
+            if scores[0] < score - GAIN:
+                return self._combined(evidence, current, found[:6], scores[:6])
+        return current, score
+
+    def _start(self, evidence: Evidence, current: Tensor) -> Tensor:
+        pool = self._pool(current, first=True, thorough=True)
+        return self._fill(pool[substitutions(evidence, current, self.free, pool).greedy()])
+
+    def _pool(self, current: Tensor, *, first: bool, thorough: bool) -> Tensor:
+        """Return the tokens worth a substitution, ascending: likely ones, present ones, missing ones."""
+        count = len(self.free)
+        reach = count + 30 if first or thorough else count // 2 + 5
+        tokens = [self.ranked[:reach], current[self.free], *self._unexplained(current, first, thorough)]
+        return torch.cat(tokens).unique()
 
     def _unexplained(self, current: Tensor, first: bool, thorough: bool) -> list[Tensor]:
         """Return tokens that would explain what the sentence leaves unexplained, by public probes."""
@@ -129,7 +151,9 @@ class SentenceSearch:
             return []
         place = self.white.place
         rows = self.white.blocks(self.white.model.inputs(current[None], [place])[place.name][0])
-        return [self.probes.explaining(self.white, rows, self.ranked)[: 40 if thorough else 15]]
+        order = self.probes.explaining(self.white, rows, self.ranked)
+        # After a kick another slice is tried: a token that both rankings misjudge would never have its turn.
+        return [order[:15], *([order.roll(-40 * self.kicks)[:40]] if thorough else [])]
 
     def _replay(self, evidence: Evidence, tokens: Tensor) -> tuple[Tensor, Tensor]:
         sentences = self.ids.repeat(len(tokens), 1)
@@ -157,38 +181,24 @@ class SentenceSearch:
         return found[0], scores[0].item()
 
     def _changed(self, table: FrozenTable, choice: Tensor, pool: Tensor, *, thorough: bool) -> Tensor:
-        """Return token lists (M, N) with replaced or reinserted tokens, best frozen score first."""
+        """Return token lists (M, N) with replaced or reinserted tokens: joined ones, then the best alone."""
         near = replacements(choice, table.options)
         if len(choice) > 1:
-            rows = table.inside[0, table.fixed :].view(len(choice), table.options, -1)[
-                torch.arange(len(choice)), choice
-            ]
-            weakest = rows.square().sum(-1).argsort()
+            rows = table.fixed + torch.arange(len(choice)) * table.options + choice
+            weakest = table.inside[:, rows].square().sum((0, 2)).argsort()
             copies = (choice[:, None] == choice[None]).sum(1).argsort(descending=True)
             width = 8 if thorough else 3
             suspects = torch.cat([weakest[:width], copies[:width]]).unique()
             near = torch.cat([near, reinsertions(choice, suspects, table.missing(choice, width))])
-        tokens = [pool[part] for part in self._descend(table, choice, near)]
-        return torch.cat([torch.stack(tokens), pool[near[table.scores(near).argsort()[: TRIED + 2 * BATCH]]]])[:, :]
-
-    def _descend(self, table: FrozenTable, choice: Tensor, near: Tensor) -> list[Tensor]:
-        """Return the path of a few frozen steps, each made of all improvements that add up."""
-        path = [choice]
-        for _ in range(3):
-            scores = table.scores(near)
-            order = scores.argsort()[:48]
-            current, value = path[-1], float(table.scores(path[-1][None]))
-            for k in order.tolist():
-                step = torch.where(near[k] != choice, near[k], current)
-                gain = float(table.scores(step[None]))
-                if gain < value - GAIN:
-                    current, value = step, gain
-                    path.append(current)
-            if torch.equal(current, path[0]) or len(path) > 12:
-                break
-            near = replacements(current, table.options)
-            choice = current
-        return path[1:] or path
+        scores = table.scores(near)
+        order = scores.argsort()[: TRIED + 2 * BATCH]
+        joined, touched, joins = choice, torch.zeros(len(choice), dtype=torch.bool), []
+        for k in order[:TRIED].tolist():
+            change = near[k] != choice
+            if not bool((change & touched).any()):
+                joined, touched = torch.where(change, near[k], joined), touched | change
+                joins.append(joined)
+        return pool[torch.cat([torch.stack(joins[1:8]) if len(joins) > 1 else near[:0], near[order]])]
 
     def _moved(self, table: FrozenTable, tokens: Tensor, orders: Tensor) -> Tensor:
         """Return reordered token lists (M, N), best frozen score first, chains of moves in front."""
@@ -196,7 +206,7 @@ class SentenceSearch:
         order = scores.argsort()
         here = torch.arange(len(tokens))
         value, chain = float(table.scores(here[None])), []
-        for k in order[:32].tolist():
+        for k in order[:24].tolist():
             step = here[orders[k]]
             gain = float(table.scores(step[None]))
             if gain < value - GAIN:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from unmask.attacks.layout import Layout, allowed_tokens
 from unmask.attacks.spans import Spans
+from unmask.attacks.vocabulary_test import vocabulary_distances
 from unmask.observation import Observation
 from unmask.public import Component, InputTable, Place, PublicModel
 from unmask.subspace import Subspace, span_distance
@@ -42,13 +43,8 @@ def token_scores(observation: Observation, known: Layout, spans: Spans, generato
 
 def table_scores(table: InputTable, place: Place, space: Subspace, known: Layout, allowed: Tensor) -> Tensor:
     """Return the span distance (n, A) of every allowed token at every position."""
-    parts = []
-    for position in range(known.ids.shape[1]):
-        rows = table.rows(allowed, torch.tensor(position))
-        if place.component is Component.KEY:
-            rows = rows - table.rows(known.ids[0, :1], torch.tensor([0]))
-        parts.append(span_distance(rows, space))
-    return torch.stack(parts)
+    reference = table.rows(known.ids[0, 0], torch.tensor(0)) if place.component is Component.KEY else None
+    return vocabulary_distances(table, space, known.ids.shape[1], reference=reference)[allowed].T
 
 
 def probed_scores(

@@ -6,23 +6,28 @@ from dataclasses import dataclass, replace
 import torch
 
 from unmask.attack import Reconstruction
+from unmask.attacks.evidence import gather
 from unmask.attacks.first_layer import read_batch, read_sentence
 from unmask.attacks.last_token import last_token
-from unmask.attacks.layout import allowed_tokens, labellings, noise_deviation
-from unmask.attacks.evidence import gather
+from unmask.attacks.layout import allowed_tokens, labellings, layout, noise_deviation
 from unmask.attacks.prefix_search import PrefixSearch
 from unmask.attacks.probes import Probes
 from unmask.attacks.rehearsal import Rehearsal, rehearse
 from unmask.attacks.replay import Replay
 from unmask.attacks.sentence_search import SentenceSearch
+from unmask.attacks.spans import visible_space
 from unmask.observation import Observation
 from unmask.public import Kind, Place
 from unmask.rng import generator as named
-from unmask.subspace import row_space
 
 ONE_VECTOR = (
     "only the first position reaches this component: its gradient has rank one and shows one vector, "
     "so the other tokens' inputs are not in it"
+)
+
+NO_FIRST = (
+    "the first position does not reach this component, and no special token is known to stand there, "
+    "so no prefix can be tested; see another component, such as ffn.in, as well"
 )
 
 
@@ -36,6 +41,8 @@ class SpanSearch:
     proves itself: its replayed gradient equals the one seen.
 
     Args:
+        name: registered name.
+        source: publication.
         seed: seed of the public rehearsals and probes, which depend on the model alone.
 
     Source:
@@ -48,7 +55,12 @@ class SpanSearch:
     seed: int = 0
 
     def run(self, observation: Observation, generator: torch.Generator) -> Iterator[Reconstruction]:
-        """Yield guesses until one is certified or nothing is left to try."""
+        """Yield guesses until one is certified or nothing is left to try.
+
+        Args:
+            observation: what was seen.
+            generator: source of the search's chance.
+        """
         places = [p for p in observation.places if p.kind is Kind.WEIGHT and p.layer is not None]
         if not places:
             yield Reconstruction(tokens=(), loss=float("inf"), note="no weight of a layer is visible", done=True)
@@ -77,30 +89,29 @@ class SpanSearch:
         if seen.single or seen.rank == 0:
             yield Reconstruction(tokens=(), loss=float("inf"), note=ONE_VECTOR, absent=True, done=True)
             return
-        model, vocabulary = observation.model, observation.model.vocabulary
-        knowledge, gradient = observation.knowledge, observation.tensors[place.name]
-        noise = noise_deviation(observation)
-        evidence = gather(
-            model, place, gradient, differences=seen.differences, rows=None, dtype=knowledge.dtype, noise=noise
-        )
-        rank = row_space(gradient, dtype=knowledge.dtype, noise=noise).rank
-        length = knowledge.lengths[0] if knowledge.lengths else rank + (seen.missing if seen.complete else 0)
-        if length <= len(vocabulary.prefix) + len(vocabulary.suffix):
+        model, knowledge = observation.model, observation.knowledge
+        rank = visible_space(observation, place).rank
+        inferred = min(rank + (seen.missing if seen.complete else 0), model.max_length)
+        length = knowledge.lengths[0] if knowledge.lengths else inferred
+        if rank == 0 or length <= len(model.vocabulary.prefix) + len(model.vocabulary.suffix):
             yield Reconstruction(tokens=(), loss=float("inf"), note=f"rank {rank} leaves no token to find", done=True)
             return
-        allowed = allowed_tokens(observation)
+        evidence = gather(
+            model,
+            place,
+            observation.tensors[place.name],
+            differences=seen.differences,
+            dtype=knowledge.dtype,
+            noise=noise_deviation(observation),
+        )
+        allowed, blanks = allowed_tokens(observation), layout(observation, (length,))
         probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
-        distances = probes.distances(evidence, allowed)
-        ids = torch.zeros(length, dtype=torch.long)
-        free = torch.arange(len(vocabulary.prefix), length - len(vocabulary.suffix))
-        ids[: len(vocabulary.prefix)] = torch.tensor(vocabulary.prefix, dtype=torch.long)
-        ids[length - len(vocabulary.suffix) :] = torch.tensor(vocabulary.suffix, dtype=torch.long)
         search = SentenceSearch(
             plain=evidence,
             white=evidence.whitened(probes.white),
-            ids=ids,
-            free=free,
-            ranked=distances.argsort()[: len(allowed)],
+            ids=blanks.ids[0],
+            free=blanks.free[0].nonzero()[:, 0],
+            ranked=probes.distances(evidence, allowed).argsort()[: len(allowed)],
             probes=probes,
             generator=generator,
         )
@@ -115,9 +126,7 @@ class SpanSearch:
         rehearsals = {place.name: self._rehearse(observation, place) for place in places}
         place = max(places, key=lambda p: (len(rehearsals[p.name].visible), -(p.layer or 0)))
         seen = rehearsals[place.name]
-        space = row_space(
-            observation.tensors[place.name], dtype=observation.knowledge.dtype, noise=noise_deviation(observation)
-        )
+        space = visible_space(observation, place)
         search = PrefixSearch(
             model=model,
             place=place,
@@ -126,12 +135,17 @@ class SpanSearch:
             inside=seen.inside,
             generator=generator,
         )
+        if min(seen.visible, default=0) > len(model.vocabulary.prefix):
+            yield Reconstruction(tokens=(), loss=float("inf"), note=NO_FIRST, done=True)
+            return
+        # A causal query's first position attends to itself alone, whatever its query: rank falls short by one more.
         tail = 0 if seen.length - 1 in seen.visible else 1
+        length = min(space.rank + (seen.missing - tail if seen.complete else 0), model.max_length)
         best: tuple[int, ...] = ()
-        for prefix, _ in search.run(space.rank):
+        for prefix, _ in search.run(length):
             if len(prefix) > len(best):
                 best = prefix
-                share = 1 - len(prefix) / max(1, space.rank)
+                share = 1 - len(prefix) / max(1, length)
                 yield Reconstruction(tokens=(prefix,), loss=1 + share, note=f"{search.tested} continuations tested")
         if tail and len(best) >= 1 and model.classes is None:
             token, _ = last_token(observation, torch.tensor(best), list(observation.places_of(Kind.WEIGHT)), generator)

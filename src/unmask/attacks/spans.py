@@ -27,11 +27,10 @@ class Spans:
     @classmethod
     def of(cls, observation: Observation) -> "Spans":
         """Return the spans of an observation, noise and rounding taken into account."""
-        noise, found = noise_deviation(observation), {}
+        found = {}
         for place in observation.places:
             if place.kind is Kind.WEIGHT and place.layer is not None:
-                matrix = observation.tensors[place.name]
-                space = row_space(matrix, dtype=observation.knowledge.dtype, noise=noise, soft=True)
+                space = visible_space(observation, place, soft=True)
                 if space.rank:
                     found[place.name] = space
         return cls(places=tuple(p for p in observation.places if p.name in found), subspaces=found)
@@ -56,6 +55,18 @@ class Spans:
             part = away.topk(count, dim=1, largest=False).values.mean(1)
             total = total + part + (beta * unexplained(rows, space) if beta else 0.0)
         return total / max(1, len(self.places))
+
+
+def visible_space(observation: Observation, place: Place, *, soft: bool = False) -> Subspace:
+    """Return the row space of a visible weight gradient, its noise and number format taken into account.
+
+    Args:
+        observation: what was seen.
+        place: a visible weight.
+        soft: whether to trust directions by their strength.
+    """
+    matrix, noise = observation.tensors[place.name], noise_deviation(observation)
+    return row_space(matrix, dtype=observation.knowledge.dtype, noise=noise, soft=soft)
 
 
 def seen_rows(place: Place, inputs: Tensor, mask: Tensor) -> Tensor:

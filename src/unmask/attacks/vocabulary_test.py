@@ -4,7 +4,10 @@ import torch
 from torch import Tensor
 
 from unmask.public import InputTable
-from unmask.subspace import Subspace, span_distance
+from unmask.subspace import CANCELLATION, Subspace, span_distance
+
+CLOSE = 1e-2
+"""Distances below it are computed again, from the vectors themselves."""
 
 
 def vocabulary_distances(
@@ -21,7 +24,8 @@ def vocabulary_distances(
 
     and three products of (V, d) with (d, n) or (d, r) give all of it: O(V d (n + r)) in place of
     O(V d n r) for a projection of each vector. Differences of norms cancel near zero, so what
-    comes close is computed again in float64 from the vectors themselves.
+    comes close to the span or to the origin is computed again from the vectors themselves. The
+    origin, where a token is its own reference, has distance 1.
 
     Args:
         table: closed form of the inputs.
@@ -40,7 +44,8 @@ def vocabulary_distances(
     whole = _quadratic(weighted, placed, shift, scale)
     inside = _quadratic(weighted @ basis, placed @ basis, shift @ basis, scale)
     distances = (1 - inside / whole.clamp_min(1e-20)).double()
-    close = (distances < 1e-2).nonzero()
+    cancelled = whole < CANCELLATION * shift.square().sum()
+    close = ((distances < CLOSE) | cancelled).nonzero()
     if len(close):
         rows = table.rows(close[:, 0], close[:, 1])
         rows = rows if reference is None else rows - reference
@@ -51,7 +56,14 @@ def vocabulary_distances(
 def projected_distances(
     table: InputTable, space: Subspace, positions: int, *, reference: Tensor | None = None
 ) -> Tensor:
-    """Return the same (V, n) by projecting every vector, as the published vocabulary stage does."""
+    """Return the same (V, n) by projecting every vector, as the published vocabulary stage does.
+
+    Args:
+        table: closed form of the inputs.
+        space: (d, r) basis, every direction counting fully.
+        positions: n.
+        reference: (d,) vector that is subtracted from every input.
+    """
     columns = []
     projector = (space.basis @ space.basis.T).to(table.token.dtype)
     for position in range(positions):

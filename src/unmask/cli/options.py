@@ -29,7 +29,7 @@ Labels = Annotated[Known, typer.Option(help="Whether the adversary knows the cla
 Lengths = Annotated[Known, typer.Option(help="Whether it knows the number of tokens.")]
 Dropout = Annotated[bool, typer.Option("--dropout", help="The victim trains with dropout.")]
 Dtype = Annotated[str, typer.Option(help="Number format of the release: float32, float16, bfloat16.")]
-Noise = Annotated[float, typer.Option(help="Gaussian noise per entry, relative to the norm of the release.")]
+Noise = Annotated[float, typer.Option(help="Norm of added Gaussian noise, relative to the norm of the release.")]
 Clip = Annotated[float | None, typer.Option(help="Norm to which the release is clipped.")]
 Prune = Annotated[float, typer.Option(help="Share of smallest entries set to zero.")]
 LocalSteps = Annotated[int, typer.Option(help="Local training steps whose weight change is seen (FedAvg).")]
@@ -58,7 +58,7 @@ def surface(
         lengths: whether the numbers of tokens are known.
         dropout: whether dropout is on.
         dtype: number format of the release.
-        noise: noise per entry, relative to the norm.
+        noise: norm of the noise, relative to the norm of the release.
         clip: norm to which the release is clipped, or None.
         prune: share of smallest entries set to zero.
         local_steps: number of local steps.

@@ -23,7 +23,8 @@ def perturb(tensors: Mapping[str, Tensor], release: Release, generator: torch.Ge
     The steps are those of a client that defends itself and then compresses, in this order:
 
     1. clip: `g <- g min(1, clip / ||g||)`, with the norm over all tensors;
-    2. noise: `g <- g + noise ||g|| z` with `z` standard normal per entry and the norm after clipping;
+    2. noise: `g <- g + noise ||g|| z / sqrt(N)` with `z` standard normal in each of the N entries and
+       the norm after clipping, so that the noise's own norm is `noise ||g||` on average;
     3. prune: of all entries together, the share `prune` that is smallest in magnitude becomes zero;
     4. round to `dtype`.
 
@@ -37,7 +38,8 @@ def perturb(tensors: Mapping[str, Tensor], release: Release, generator: torch.Ge
         factor = min(1.0, release.clip / max(norm(found), torch.finfo(torch.float64).tiny))
         found = {name: tensor * factor for name, tensor in found.items()}
     if release.noise:
-        deviation = release.noise * norm(found)
+        entries = sum(tensor.numel() for tensor in found.values())
+        deviation = release.noise * norm(found) / entries**0.5
         found = {name: t + deviation * torch.randn(t.shape, generator=generator) for name, t in found.items()}
     if release.prune:
         found = _pruned(found, release.prune)

@@ -14,7 +14,7 @@ from unmask.victims.capture import mode, recording, replaced
 Forward = Callable[[nn.Module, Tensor, Tensor | None, Tensor | None], Tensor]
 """(module, ids (C, n), attention mask (C, n) or (C, 1, n, n) or None, positions (C, n) or None) -> logits."""
 
-CANDIDATES = 512
+CANDIDATES = 256
 """Substituted tokens in one pass; attention between them is masked but paid for, with its square."""
 
 
