@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -18,6 +19,7 @@ from unmask.attacks.vocabulary_test import projected_distances, vocabulary_dista
 from unmask.public import InputTable
 from unmask.subspace import row_space
 from unmask.surface import Release
+from unmask.victim import Secret
 from unmask.victims.corpora import Example, from_parquet
 
 BASELINE_CELLS = ("0.query", "0.ffn.out", "1.value", "2.ffn.in", "3.query", "4.key")
@@ -26,10 +28,17 @@ BASELINE_CELLS = ("0.query", "0.ffn.out", "1.value", "2.ffn.in", "3.query", "4.k
 def _row(setting: str, bar: str, measured: float | str, holds: bool, runs: Sequence[Run], **more: object) -> Row:
     control = more.get("control", round(mean(runs, "rouge1", "null"), 4))
     return Row(
-        setting=setting, bar=bar, measured=measured, unit=str(more.get("unit", "")), holds=holds,
-        control=control, n=len(runs), seconds=round(sum(r.seconds for r in runs), 1), command=COMMAND,
+        setting=setting,
+        bar=bar,
+        measured=measured,
+        unit=str(more.get("unit", "")),
+        holds=holds,
+        control=control,
+        n=len(runs),
+        seconds=round(sum(r.seconds for r in runs), 1),
+        command=COMMAND,
         reason=str(more.get("reason", "")),
-    )  # fmt: skip
+    )
 
 
 def first_layer() -> list[Row]:
@@ -45,7 +54,7 @@ def first_layer() -> list[Row]:
     return rows
 
 
-def batch(batches: int = 20, seconds: float = 60) -> list[Row]:
+def batch(batches: int = 4, seconds: float = 90) -> list[Row]:
     """Layer-0 and layer-1 query, eight sentences a batch."""
     bench = Bench(None, sentences(8 * batches), batch=8)
     runs = []
@@ -56,11 +65,23 @@ def batch(batches: int = 20, seconds: float = 60) -> list[Row]:
     most = max(r.tokens for r in runs)
     setting = f"MiniLM, 0.query + 1.query, B=8, up to {most} tokens a batch"
     return [
-        _row(f"{setting}: token recall", ">= 0.99", round(recall, 4), recall >= 0.99, runs,
-             control=round(mean(runs, "token_recall", "null"), 4)),
-        _row(f"{setting}: exact sequences", ">= 0.90", round(exact, 4), exact >= 0.9, runs,
-             control=round(mean(runs, "exact_match", "null"), 4)),
-    ]  # fmt: skip
+        _row(
+            f"{setting}: token recall",
+            ">= 0.99",
+            round(recall, 4),
+            recall >= 0.99,
+            runs,
+            control=round(mean(runs, "token_recall", "null"), 4),
+        ),
+        _row(
+            f"{setting}: exact sequences",
+            ">= 0.90",
+            round(exact, 4),
+            exact >= 0.9,
+            runs,
+            control=round(mean(runs, "exact_match", "null"), 4),
+        ),
+    ]
 
 
 def causal(places: Sequence[str] = ("1.value", "15.ffn.in", "28.attention.output"), seconds: float = 600) -> list[Row]:
@@ -77,13 +98,20 @@ def causal(places: Sequence[str] = ("1.value", "15.ffn.in", "28.attention.output
             print(select, i, runs[-1].scores, round(runs[-1].seconds, 1), runs[-1].note, runs[-1].residual, flush=True)
         exact = mean(runs, "exact_match")
         control = round(mean(runs, "exact_match", "null"), 4)
-        rows.append(_row(f"SmolLM2-135M, {select} alone, B=1, 24 tokens: exact match", "1.00", exact, exact == 1, runs, control=control))
+        rows.append(
+            _row(
+                f"SmolLM2-135M, {select} alone, B=1, 24 tokens: exact match",
+                "1.00",
+                exact,
+                exact == 1,
+                runs,
+                control=control,
+            )
+        )
     return rows
 
 
-def _cut(secret, length: int):  # noqa: ANN001, ANN202
-    from dataclasses import replace
-
+def _cut(secret: Secret, length: int) -> Secret:
     return replace(secret, ids=secret.ids[:, :length], mask=secret.mask[:, :length])
 
 
@@ -95,7 +123,15 @@ def published(count: int = 1, seconds: float = 900) -> list[Row]:
         for i in range(count):
             ours.append(bench.run(i, select, SpanSearch(), 60))
             theirs.append(bench.run(i, select, Lamp(), seconds))
-            print(select, i, ours[-1].scores, round(ours[-1].seconds, 1), theirs[-1].scores, round(theirs[-1].seconds, 1), flush=True)
+            print(
+                select,
+                i,
+                ours[-1].scores,
+                round(ours[-1].seconds, 1),
+                theirs[-1].scores,
+                round(theirs[-1].seconds, 1),
+                flush=True,
+            )
         a, b = mean(ours, "rouge1"), mean(theirs, "rouge1")
         two_a, two_b = mean(ours, "rouge2"), mean(theirs, "rouge2")
         ratio = statistics.fmean(r.seconds for r in theirs) / statistics.fmean(r.seconds for r in ours)
@@ -104,7 +140,16 @@ def published(count: int = 1, seconds: float = 900) -> list[Row]:
         control = f"R-1 {b:.3f} / R-2 {two_b:.3f}"
         better = (a, two_a) > (b, two_b) and a >= b
         bar = "higher ROUGE; >= 20x faster" if exact else "higher ROUGE"
-        rows.append(_row(f"MiniLM, {select}: span search against LAMP cosine, 2,000 steps", bar, measured, better and (not exact or ratio >= 20), theirs, control=control))
+        rows.append(
+            _row(
+                f"MiniLM, {select}: span search against LAMP cosine, 2,000 steps",
+                bar,
+                measured,
+                better and (not exact or ratio >= 20),
+                theirs,
+                control=control,
+            )
+        )
     return rows
 
 
@@ -122,8 +167,16 @@ def noisy(count: int = 1, lamp_seconds: float = 240, seconds: float = 120) -> li
             lamp = _all(bench, count, select, Lamp(), lamp_seconds, release)
             a, b = mean(soft, "rouge1"), mean(lamp, "rouge1")
             print(name, select, a, b, [round(r.seconds) for r in soft + lamp], flush=True)
-            rows.append(_row(f"MiniLM, {select}, {name}: soft span ROUGE-1 against LAMP", "higher", round(a, 4), a > b, soft,
-                             control=f"LAMP {b:.4f}"))  # fmt: skip
+            rows.append(
+                _row(
+                    f"MiniLM, {select}, {name}: soft span ROUGE-1 against LAMP",
+                    "higher",
+                    round(a, 4),
+                    a > b,
+                    soft,
+                    control=f"LAMP {b:.4f}",
+                )
+            )
     return rows
 
 
@@ -138,8 +191,11 @@ def vocabulary() -> list[Row]:
     table = InputTable(
         token=0.02 * torch.randn(size, width, generator=generator),
         position=0.02 * torch.randn(1024, width, generator=generator),
-        weight=torch.ones(width), bias=torch.zeros(width), epsilon=1e-5, centred=True,
-    )  # fmt: skip
+        weight=torch.ones(width),
+        bias=torch.zeros(width),
+        epsilon=1e-5,
+        centred=True,
+    )
     ids = torch.randint(size, (positions,), generator=generator)
     rows = table.rows(ids, torch.arange(positions))
     space = row_space(torch.randn(width, positions, generator=generator) @ rows)
@@ -152,11 +208,29 @@ def vocabulary() -> list[Row]:
         projected_distances(table, space, positions)
         slow.append(time.monotonic() - began)
     ratio = statistics.median(slow) / statistics.median(fast)
+    stage = "vocabulary stage, 50,257 tokens, width 768, 16 positions"
     recall = float((found.argmin(0) == ids).float().mean())
     return [
-        Row(setting="vocabulary stage, 50,257 tokens, width 768, 16 positions: closed form against projection", bar=">= 8x",
-            measured=round(ratio, 1), unit="x", holds=ratio >= 8, control=f"{statistics.median(slow):.2f} s by projection",
-            n=3, seconds=round(statistics.median(fast), 3), command=COMMAND),
-        Row(setting="vocabulary stage, 50,257 tokens, width 768, 16 positions: recall", bar="1.0", measured=recall, unit="",
-            holds=recall == 1.0, control=None, n=positions, seconds=round(statistics.median(fast), 3), command=COMMAND),
-    ]  # fmt: skip
+        Row(
+            setting=f"{stage}: closed form against projection",
+            bar=">= 8x",
+            measured=round(ratio, 1),
+            unit="x",
+            holds=ratio >= 8,
+            control=f"projection {statistics.median(slow):.2f} s",
+            n=3,
+            seconds=round(statistics.median(fast), 3),
+            command=COMMAND,
+        ),
+        Row(
+            setting=f"{stage}: recall",
+            bar="1.0",
+            measured=recall,
+            unit="",
+            holds=recall == 1.0,
+            control=None,
+            n=positions,
+            seconds=round(statistics.median(fast), 3),
+            command=COMMAND,
+        ),
+    ]

@@ -19,6 +19,7 @@ from unmask.victims.corpora import Example, from_parquet
 from unmask.victims.mechanism import TorchMechanism
 from unmask.victims.secrets import secrets
 
+PLAIN = Release()
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SETS = ("cola", "sst2-sentences", "rotten-tomatoes")
 
@@ -64,7 +65,7 @@ class Bench:
         examples = examples[:count]
         self.secrets = secrets(examples, self.model, self.loaded.encode, batch=batch)
 
-    def run(self, index: int, select: str, attack: Attack, seconds: float, release: Release = Release()) -> Run:
+    def run(self, index: int, select: str, attack: Attack, seconds: float, release: Release = PLAIN) -> Run:
         """Attack batch `index` as seen through `select`, labels and lengths known as in the published setting."""
         secret = self.secrets[index]
         victim = Victim(model=self.model, mechanism=TorchMechanism(model=self.model), secret=secret)

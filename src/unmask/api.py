@@ -222,7 +222,7 @@ def audit(
     surface: GradientSurface = GradientSurface(),  # noqa: B008 - frozen
     attacks: Sequence[str | Attack] = ("span",),
     baseline: str | Attack | None = None,
-    baseline_cells: int = 6,
+    baseline_cells: int = 2,
     batch: int = 1,
     limit: int | None = None,
     seed: int = 0,

@@ -65,17 +65,26 @@ class BatchAssembly:
         mixtures = words[torch.randint(len(words), (NULL, length), generator=self.generator)]
         return between(self.inside, self.farthest(mixtures), starts * len(words) * length)
 
-    def descend(self, length: int, suffix: tuple[int, ...]) -> Iterator[tuple[Tensor, float]]:
-        """Yield ever better sentences of a length with their mean distance, from one random start.
+    def random_start(self, length: int, suffix: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """Return the allowed tokens per position in random order, for a sentence that ends with `suffix`.
 
         Args:
             length: number of tokens, those of the suffix included.
             suffix: tokens that the sentence ends with.
         """
         choices = [self._choices(i) for i in range(length - len(suffix))]
-        choices += [torch.tensor([token]) for token in suffix]
-        current = torch.stack([c[int(torch.randint(len(c), (1,), generator=self.generator))] for c in choices])
+        shuffled = [c[torch.randperm(len(c), generator=self.generator)] for c in choices]
+        return (*shuffled, *(torch.tensor([token]) for token in suffix))
+
+    def descend(self, choices: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, float]]:
+        """Yield ever better sentences with their mean distance.
+
+        Args:
+            choices: for each position the tokens to try; the first of each makes the start.
+        """
+        current = torch.stack([c[0] for c in choices])
         value = self.distances(current[None]).mean().item()
+        yield current, value
         while True:
             changed = [
                 torch.cat([current[:i], token[None], current[i + 1 :]])
@@ -84,7 +93,6 @@ class BatchAssembly:
                 if token != current[i]
             ]
             if not changed:
-                yield current, value
                 return
             trials = torch.stack(changed)
             scores = self.distances(trials).mean(1)

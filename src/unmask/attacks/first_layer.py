@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unmask.attack import Reconstruction
 from unmask.attacks.batch_assembly import BatchAssembly
+from unmask.attacks.batch_mates import Mates, mates
 from unmask.attacks.layout import allowed_tokens
 from unmask.attacks.rehearsal import Rehearsal, rehearse
 from unmask.attacks.spans import visible_space
@@ -18,6 +19,7 @@ from unmask.rng import generator as named
 from unmask.subspace import Subspace
 
 STARTS = 60
+MATES = 6
 
 
 def position_distances(
@@ -111,6 +113,9 @@ def read_batch(
         yield Reconstruction(tokens=(), bag=bag, loss=1.0, note=f"words only: {why}", done=True)
         return
     place = min(later, key=lambda p: (rehearsals[p.name].differences, p.layer or 0))
+    found = _mates(observation, tables[0], options)
+    if found is not None:
+        options = found.options(len(options))
     assembly = BatchAssembly(
         model=model,
         place=place,
@@ -120,7 +125,7 @@ def read_batch(
         inside=rehearsals[place.name].inside,
         generator=generator,
     )
-    yield from _assemble(observation, assembly, lengths, bag)
+    yield from _assemble(observation, assembly, lengths, bag, found)
 
 
 def words(observation: Observation, place: Place, rehearsed: Rehearsal) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
@@ -145,8 +150,17 @@ def words(observation: Observation, place: Place, rehearsed: Rehearsal) -> tuple
     return tuple(options), tuple(ends)
 
 
+def _mates(observation: Observation, place: Place, options: tuple[Tensor, ...]) -> Mates | None:
+    words = torch.cat([*options, torch.tensor(observation.model.vocabulary.suffix, dtype=torch.long)]).unique()
+    return mates(observation.model, place, observation.tensors[place.name], words, len(options))
+
+
 def _assemble(
-    observation: Observation, assembly: BatchAssembly, lengths: tuple[int, ...], bag: tuple[int, ...]
+    observation: Observation,
+    assembly: BatchAssembly,
+    lengths: tuple[int, ...],
+    bag: tuple[int, ...],
+    found: Mates | None,
 ) -> Iterator[Reconstruction]:
     """Solve the shortest sentences first: they have the fewest wrong combinations."""
     suffix, batch = observation.model.vocabulary.suffix, observation.knowledge.batch or len(lengths)
@@ -162,7 +176,7 @@ def _assemble(
             assembly.used.clear()  # two sentences may share a word at a position
         for slot in open_slots:
             best, value = guesses.get(slot, ((), float("inf")))
-            for sentence, score in assembly.descend(wanted[slot], suffix):
+            for sentence, score in assembly.descend(_start(assembly, found, wanted[slot], suffix, start)):
                 tokens = tuple(sentence.tolist())
                 if score < value and tokens not in solved:
                     best, value = tokens, score
@@ -178,6 +192,25 @@ def _assemble(
                 note=f"{len(solved)} of {len(wanted)} sentences proved by the second span",
                 done=len(solved) == len(wanted),
             )
+
+
+def _start(
+    assembly: BatchAssembly, found: Mates | None, length: int, suffix: tuple[int, ...], start: int
+) -> tuple[Tensor, ...]:
+    """Return the tokens to try per position: an open anchor's mates where they are known, else random ones."""
+    if found is None or start >= 2 * STARTS // 3:
+        return assembly.random_start(length, suffix)
+    pairs = zip(found.tokens[: found.anchors].tolist(), found.positions[: found.anchors].tolist(), strict=True)
+    ends = (found.tokens == (suffix[-1] if suffix else -1)) & (found.positions == length - 1)
+    fit = found.affinity[:, ends].sum(1) if bool(ends.any()) else torch.zeros(found.anchors)
+    left = [k for k, (token, i) in enumerate(pairs) if i < length - len(suffix) and not assembly.used.get((i, token))]
+    left.sort(key=lambda k: -float(fit[k]))
+    if not left:
+        return assembly.random_start(length, suffix)
+    ranked = found.ranked(left[start % len(left)], length, MATES)
+    if any(len(tokens) == 0 for tokens in ranked):
+        return assembly.random_start(length, suffix)
+    return (*ranked[: length - len(suffix)], *(torch.tensor([token]) for token in suffix))
 
 
 def _spread(lengths: list[int], batch: int) -> list[int]:

@@ -9,6 +9,7 @@ from unmask.subspace import null_threshold
 
 ROUNDING = 1e-11
 """Squared relative distance that float32 inputs keep from a span they lie in, at the least."""
+FALLBACK = 0.01
 
 
 def between(inside: Tensor, null: Tensor, tests: int) -> float:
@@ -20,5 +21,8 @@ def between(inside: Tensor, null: Tensor, tests: int) -> float:
         tests: number of vectors that will be compared with the threshold.
     """
     low = max(float(inside.max()) if inside.numel() else 0.0, ROUNDING)
-    high = max(null_threshold(null[torch.isfinite(null)], tests=tests), ROUNDING)
+    finite = null[torch.isfinite(null)]
+    # So many tests may ask for a quantile that the fitted tail puts at zero; then a hundredth of the
+    # smallest false distance that was seen has to do.
+    high = max(null_threshold(finite, tests=tests), FALLBACK * float(finite.min()), ROUNDING)
     return math.sqrt(low * high) if high > low else low

@@ -34,7 +34,7 @@ def command(
     gradients: Annotated[Path | None, typer.Option(help="Attack a saved gradient instead.")] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Attack; may be repeated; see `unmask list`.")] = None,
     baseline: Annotated[bool, typer.Option(help="Compare with the published method.")] = True,
-    baseline_cells: Annotated[int, typer.Option(help="In how many cells, spread over the grid.")] = 6,
+    baseline_cells: Annotated[int, typer.Option(help="in how many cells, spread over the grid.")] = 2,
     batch: options.Batch = 1,
     labels: options.Labels = Known.UNKNOWN,
     lengths: options.Lengths = Known.UNKNOWN,

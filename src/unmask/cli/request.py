@@ -19,7 +19,7 @@ from unmask.victims.corpora import Example, from_lines, from_parquet, private
 from unmask.victims.secrets import secrets
 
 GRADIENT = "gradient"
-BATCHES = 3
+BATCHES = 2
 """Gradients per cell where --limit does not say how many texts to use."""
 
 
