@@ -12,7 +12,7 @@ from unmask.subspace import Subspace, span_distance
 
 FIRST, GROWTH, LARGEST = 64, 4, 2048
 """Candidates in the first batch of a position, growth of the following ones, and their limit."""
-NULL = 256
+NULL = 64
 BEAM = 32
 
 
