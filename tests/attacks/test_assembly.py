@@ -40,5 +40,5 @@ def test_words_of_a_finished_sentence_are_used_up(observe, deep) -> None:
         generator=generator(1),
     )
     assembly.use(ids[0])
-    for sentence, _ in assembly.descend(ids.shape[1], (3,)):
+    for sentence, _ in assembly.descend(assembly.random_start(ids.shape[1], (3,))):
         assert not bool((sentence[1:-1] == ids[0, 1:-1]).any()) and sentence[-1] == 3

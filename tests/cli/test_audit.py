@@ -16,7 +16,7 @@ from unmask.errors import StorageError
 def usual(models: Path, texts: Path, tmp_path: Path) -> list[object]:
     """Return the arguments of a small audit that finds everything."""
     arguments = ["audit", "--model", models / "bert", "--texts", texts, "--attack", "stub", "--no-baseline"]
-    return [*arguments, "--select", "0.value", "--out", tmp_path / "run"]
+    return [*arguments, "--limit", "3", "--select", "0.value", "--out", tmp_path / "run"]
 
 
 def test_an_audit_ends_with_a_report(run: Run, usual: list[object], tmp_path: Path) -> None:

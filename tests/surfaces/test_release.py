@@ -42,15 +42,15 @@ def test_clipping_keeps_the_direction_and_only_shortens() -> None:
 
 def test_noise_is_relative_to_the_norm_of_the_whole_release() -> None:
     difference = {name: tensor - _tensors()[name] for name, tensor in _release(noise=0.01).items()}
-    deviation = torch.cat([tensor.flatten() for tensor in difference.values()]).std()
-    assert float(deviation) == pytest.approx(0.01 * norm(_tensors()), rel=0.1)
+    assert norm(difference) == pytest.approx(0.01 * norm(_tensors()), rel=0.1)
+    deviations = [float(tensor.std()) for tensor in difference.values()]
+    assert min(deviations) == pytest.approx(max(deviations), rel=0.2)
 
 
 def test_noise_counts_from_the_clipped_norm() -> None:
     clipped = _release(clip=1.0)
     both = _release(clip=1.0, noise=0.01)
-    difference = torch.cat([(both[name] - clipped[name]).flatten() for name in both])
-    assert float(difference.std()) == pytest.approx(0.01, rel=0.1)
+    assert norm({name: both[name] - clipped[name] for name in both}) == pytest.approx(0.01, rel=0.1)
 
 
 def test_pruning_drops_the_smallest_of_all_entries_together() -> None:

@@ -8,11 +8,13 @@ from torch import Tensor
 
 from unmask.attacks.threshold import between
 from unmask.public import Place, PublicModel
-from unmask.subspace import Subspace, span_distance
+from unmask.subspace import Subspace, row_basis, span_distance
 
 FIRST, GROWTH, LARGEST = 64, 4, 2048
 """Candidates in the first batch of a position, growth of the following ones, and their limit."""
 NULL = 64
+ECHO = 1e-6
+"""Squared relative distance from the prefix's inputs below which an input adds nothing to the span."""
 BEAM = 32
 
 
@@ -58,15 +60,33 @@ class PrefixSearch:
         null = order[torch.randint(len(order), (NULL,), generator=self.generator)]
         limit = between(self.inside, self._distances(prefix, null), len(order))
         start, size = 0, FIRST
+        echoes: list[tuple[int, float]] = []
         while start < len(order):
             part = order[start : start + size]
             distances = self._distances(prefix, part)
             passed = (distances < limit).nonzero()[:, 0]
-            if len(passed):
-                pairs = [(int(part[k]), float(distances[k])) for k in passed.tolist()]
-                return sorted(pairs, key=lambda pair: pair[1])[:BEAM]
+            pairs = sorted(((int(part[k]), float(distances[k])) for k in passed.tolist()), key=lambda pair: pair[1])
+            fresh = [pair for pair in pairs if not self._echoes(prefix, pair[0])]
+            echoes += [pair for pair in pairs if pair not in fresh]
+            if fresh:
+                return [*fresh, *echoes][:BEAM]
             start, size = start + size, min(size * GROWTH, LARGEST)
-        return []
+        return echoes[:BEAM]
+
+    def _echoes(self, prefix: tuple[int, ...], token: int) -> bool:
+        """Whether a token's input is a combination of the prefix's, so that it would be in the span anyway.
+
+        Without absolute positions a repetition of the first token attends to copies of itself and
+        has the same input: the span test cannot tell it from the truth, so it is tried last.
+        """
+        if not prefix:
+            return False
+        ids = torch.tensor([[*prefix, token]])
+        inputs = self.model.inputs(ids, [self.place])[self.place.name][0].double()
+        basis = row_basis(inputs[None, :-1])[0]
+        kept = basis[:, basis.square().sum(0) > 0]
+        own = Subspace(basis=kept, weights=torch.ones(kept.shape[1], dtype=torch.float64), rank=kept.shape[1])
+        return float(span_distance(inputs[-1], own)) < ECHO
 
     def _order(self, prefix: tuple[int, ...]) -> Tensor:
         # Before the first token any special token may stand; each has its own idea of a beginning.
