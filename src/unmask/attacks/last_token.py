@@ -7,8 +7,8 @@ from unmask.attacks.replay import Replay
 from unmask.observation import Observation
 from unmask.public import Place
 
-DIRECTIONS = 6
-REPLAYED = 16
+DIRECTIONS = 16
+REPLAYED = 32
 
 
 def last_token(
