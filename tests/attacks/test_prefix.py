@@ -83,3 +83,20 @@ def test_noise_gives_no_certificate() -> None:
     for _, last in zip(range(60), SpanSearch().run(null, generator(0)), strict=False):
         assert last.residual is None or last.residual > 0.1
     assert last is not None and last.tokens != (secret,)
+
+
+def test_a_repeated_first_token_is_an_echo_where_positions_are_only_relative() -> None:
+    for family, echoes in (("llama", True), ("gpt2", False)):
+        observation, secret = seen(family, "layer.1.ffn.in.weight")
+        (place,), model = observation.places, observation.model
+        search = PrefixSearch(
+            model=model,
+            place=place,
+            space=row_space(observation.tensors[place.name]),
+            allowed=torch.arange(model.vocabulary.size),
+            inside=torch.zeros(0),
+            generator=generator(1),
+        )
+        first, second = secret[:2]
+        assert search._echoes((first,), first) is echoes
+        assert not search._echoes((first,), second)
