@@ -1,6 +1,6 @@
 """What everyone knows about a model: its weights, its vocabulary, its forward and backward pass."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -127,7 +127,6 @@ class InputTable:
 
 
 @runtime_checkable
-@runtime_checkable
 class PublicModel(Protocol):
     """A model as an adversary holds it: anything may be computed, nothing is secret.
 
@@ -220,6 +219,3 @@ class PublicModel(Protocol):
 
     def next_token_logits(self, ids: Tensor) -> Tensor | None:
         """Return (C, V) logits of the token after ids (C, n), or None if the model is no language model."""
-
-
-PlaceMap = Mapping[str, Place]
