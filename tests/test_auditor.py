@@ -11,12 +11,13 @@ import torch
 from tests.stubs import Interrupting, Scripted, Silent, TableSpan
 from tests.tiny import TEXTS, fresh, loaded
 from unmask import record
-from unmask.attack import Attack
+from unmask.attack import Attack, Reconstruction
 from unmask.auditor import prepare
 from unmask.auditor.attempt import attempt
 from unmask.auditor.certificate import CEILING, threshold
 from unmask.auditor.loop import Finished, Step, run
 from unmask.auditor.plan import Plan, Role, spread
+from unmask.auditor.texts import TextSubject
 from unmask.errors import BadInput, NoSignal, StorageError
 from unmask.record import Outcome
 from unmask.report import page
@@ -44,15 +45,17 @@ def _plan(
     examples = [Example(text=text, label=label, kind="test") for text, label in TEXTS[:count]]
     cells = prepare.cells(who.model, surface or GradientSurface(), select)
     plan = Plan(
-        model=who.model,
-        mechanism=TorchMechanism(model=who.model),
+        subject=TextSubject(
+            model=who.model,
+            mechanism=TorchMechanism(model=who.model),
+            guess=prepare.common(who.model, who.encode),
+        ),
         cells=cells,
         items=secrets(examples, who.model, who.encode, batch=batch),
         roles=tuple(
             Role(attack=attack, role="strongest", cells=tuple(range(len(cells)))) for attack in attacks or [TableSpan()]
         ),
         controls=prepare.controls(who.model, who.encode, batch),
-        guess=prepare.common(who.model, who.encode),
         show_private=True,
     )
     return replace(plan, **settings)
@@ -159,9 +162,9 @@ def test_a_perfect_residual_proves_nothing_where_the_release_was_not_exact(tmp_p
 
 
 def test_the_threshold_is_measured_and_between_rounding_and_any_other_sentence() -> None:
-    victim = _victim()
+    plan, victim = _plan(count=1), _victim()
     surface = GradientSurface(select="1.ffn.in")
-    bound = threshold(victim, surface, ((2, 9, 10, 11, 3),), 0)
+    bound = threshold(plan.subject, surface, Reconstruction(tokens=((2, 9, 10, 11, 3),), loss=0.0), 0)
     assert 1e-9 < bound <= CEILING
     seen = surface.observe(victim, generator(0)).tensors["layer.1.ffn.in.weight"]
     ids = victim.secret.ids.clone()
@@ -372,7 +375,7 @@ def test_the_report_of_a_run_without_a_secret_shows_what_came_back(tmp_path: Pat
     seen = GradientSurface(select="0.query").observe(victim, generator(0))
     path = gradient_file.write(seen, tmp_path / "seen.safetensors")
     surface = gradient_file.GradientFile(path=str(path))
-    plan = replace(plan, cells=prepare.cells(plan.model, surface, ("all",), places=seen.places))
+    plan = replace(plan, cells=prepare.cells(plan.subject.model, surface, ("all",), places=seen.places))
     finished: Finished = run(plan, tmp_path / "run")
     (found,) = finished.records
     assert found.scores == {}
@@ -383,4 +386,4 @@ def test_the_report_of_a_run_without_a_secret_shows_what_came_back(tmp_path: Pat
 
 def _victim() -> Victim:
     plan = _plan(count=1)
-    return Victim(model=plan.model, mechanism=plan.mechanism, secret=plan.items[0])
+    return plan.subject.victim(plan.items[0])

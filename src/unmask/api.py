@@ -12,6 +12,7 @@ from unmask.attack import Attack
 from unmask.auditor import prepare
 from unmask.auditor.loop import Finished, Step, run
 from unmask.auditor.plan import BASELINE, STRONGEST, Plan, Role, SeenCell, spread
+from unmask.auditor.texts import TextSubject
 from unmask.errors import BadInput
 from unmask.registry import Group, make
 from unmask.report import form, page, words
@@ -193,13 +194,15 @@ def plan_of(
         batch: number of sequences in a batch.
     """
     return Plan(
-        model=who.model,
-        mechanism=TorchMechanism(model=who.model),
+        subject=TextSubject(
+            model=who.model,
+            mechanism=TorchMechanism(model=who.model),
+            guess=prepare.common(who.model, who.encode),
+        ),
         cells=tuple(cells),
         items=tuple(items),
         roles=tuple(chosen),
         controls=prepare.controls(who.model, who.encode, batch) if len(items) < 2 else (),
-        guess=prepare.common(who.model, who.encode),
     )
 
 
@@ -276,5 +279,5 @@ def audit(
         show_private=show_private,
         fail_on=fail_on,
     )
-    folder = default_folder(plan.model.name) if out is None else Path(out)
+    folder = default_folder(plan.subject.name) if out is None else Path(out)
     return Result(finished=run(plan, folder, resume=resume, progress=progress))

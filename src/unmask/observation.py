@@ -1,11 +1,13 @@
 """What an adversary has seen, and what it knew before."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
 from unmask.public import Kind, Place, PublicModel
+from unmask.site import Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +87,93 @@ class Observation:
     def places_of(self, kind: Kind) -> tuple[Place, ...]:
         """The places of one kind, in the model's order."""
         return tuple(place for place in self.places if place.kind is kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationKnowledge:
+    """The adversary's knowledge beside activations of one forward pass.
+
+    Args:
+        dtype: the number format in which the tensors were released: float32, float16, bfloat16 or int8.
+        noise: norm of the added Gaussian noise divided by the norm of the whole release.
+        clip: norm to which the whole release was clipped, or None.
+        prune: share of smallest entries set to zero.
+        permuted: whether the rows (tokens) come in an unknown order, the same at every site.
+        kept: positions of the rows that were seen, or None for all of them.
+        length: number of tokens of the input, or None if rows are missing and their number is unknown.
+    """
+
+    dtype: str = field(default="float32")
+    noise: float = field(default=0.0)
+    clip: float | None = field(default=None)
+    prune: float = field(default=0.0)
+    permuted: bool = field(default=False)
+    kept: tuple[int, ...] | None = field(default=None)
+    length: int | None = field(default=None)
+
+    @property
+    def exact(self) -> bool:
+        """Whether a replay of the true input must reproduce the tensors to rounding."""
+        return self.dtype == "float32" and self.noise == 0 and self.prune == 0 and self.clip is None
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return the threat model in words, one sentence per fact."""
+        rows = "all rows in their order"
+        if self.kept is not None:
+            rows = f"{len(self.kept)} of {'an unknown number of' if self.length is None else self.length} rows"
+        if self.permuted:
+            rows += ", in an unknown order"
+        return (
+            "The adversary knows the weights and how inputs are encoded.",
+            f"It sees activations of one forward pass: {rows}.",
+            f"Released as {self.dtype}"
+            + (f", Gaussian noise of {self.noise:g} of the norm" if self.noise else "")
+            + (f", clipped to norm {self.clip:g}" if self.clip is not None else "")
+            + (f", the smallest {self.prune:.0%} of the entries dropped" if self.prune else "")
+            + ".",
+        )
+
+
+ModelT = TypeVar("ModelT", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activations(Generic[ModelT]):
+    """Activations of one input's forward pass plus public knowledge; `ModelT` is the kind of public model.
+
+    Args:
+        tensors: what was seen, by site name: (n, d), one head's (n, d_h), or (H, n, n) for probabilities.
+        sites: where it was seen.
+        model: the public model.
+        knowledge: what else the adversary knows.
+    """
+
+    tensors: Mapping[str, Tensor]
+    sites: tuple[Site, ...]
+    model: ModelT
+    knowledge: ActivationKnowledge
+
+
+@runtime_checkable
+class Stated(Protocol):
+    """Knowledge as the auditor reads it."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether a replay of the true input must reproduce the tensors to rounding."""
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return the threat model in words, one sentence per fact."""
+
+
+@runtime_checkable
+class Seen(Protocol):
+    """What every observation has in common: tensors, and a threat model that can be said in words."""
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """What was seen, by name."""
+
+    @property
+    def knowledge(self) -> Stated:
+        """What else the adversary knows."""

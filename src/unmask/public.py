@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from unmask.site import Site
+
 
 class Component(StrEnum):
     """The parts of a transformer that a selector can name."""
@@ -151,6 +153,14 @@ class PublicModel(Protocol):
         """Every tensor in which data can leave a trace, in the order of the modules."""
 
     @property
+    def sites(self) -> tuple[Site, ...]:
+        """Every whole signal of every layer that can be seen, layer by layer."""
+
+    @property
+    def heads(self) -> int:
+        """Number of attention heads of a layer."""
+
+    @property
     def parameters(self) -> int:
         """Number of parameters."""
 
@@ -195,6 +205,23 @@ class PublicModel(Protocol):
         the other positions as they are, so the answer ignores their reaction to the new token.
         There, `hidden[c]` is the index of the token that candidate c does not see: its own position
         by default (a substitution), or the index of its old copy (the token moved to a new position).
+        """
+
+    def activations(self, ids: Tensor, sites: Sequence[Site], *, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Return what stands at each site, by its name, for ids (C, n); see `Signal` for the shapes.
+
+        One head's keys, values and outputs are (C, n, d_h), its probabilities (C, n, n).
+        """
+
+    def activations_from_embeddings(
+        self, embeddings: Tensor, sites: Sequence[Site], *, mask: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the same for embeddings (C, n, d) in place of the token table's output, gradients flowing."""
+
+    def substituted_activations(self, ids: Tensor, positions: Tensor, candidates: Tensor, site: Site) -> Tensor:
+        """Return what stands at `site` (C, d) at `positions[c]` if the token there were `candidates[c]`.
+
+        As `substituted_inputs`, for any signal that has one row per token: all but probabilities.
         """
 
     def gradients(

@@ -74,6 +74,19 @@ class Texts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A secret image beside what was recovered of it: paths of PNG files in the run's folder.
+
+    Args:
+        secret: path of the secret image, or empty if it is not to be shown.
+        recovered: path of the recovered image, or empty if nothing was.
+    """
+
+    secret: str
+    recovered: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One attack on one observation: what was seen, what came out, and what it cost.
 
@@ -96,6 +109,8 @@ class Record:
         seconds: wall-clock time of the attack alone.
         seed: the run's seed.
         versions: package name to version.
+        measures: further numbers with their unit in the name, such as `psnr_db`.
+        pictures: secret images beside recovered ones.
         artefacts: files written beside the record, relative to its folder.
         schema: version of this layout.
     """
@@ -117,6 +132,8 @@ class Record:
     seconds: float
     seed: int
     versions: Mapping[str, str]
+    measures: Mapping[str, float] = field(default_factory=dict)
+    pictures: tuple[Picture, ...] = field(default=())
     artefacts: tuple[str, ...] = field(default=())
     schema: int = SCHEMA
 
@@ -147,6 +164,7 @@ class Record:
             data["outcome"] = Outcome(data["outcome"])
             data["knowledge"] = tuple(data["knowledge"])
             data["artefacts"] = tuple(data["artefacts"])
+            data["pictures"] = tuple(Picture(**picture) for picture in data.get("pictures", ()))
             return Record(**data)
         except BadInput:
             raise

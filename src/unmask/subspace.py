@@ -61,7 +61,9 @@ def noise_floor(matrix: Tensor, *, dtype: str = "float32", noise: float = 0.0) -
     arithmetic = ROUNDING["float64" if dtype == "float64" else "float32"] * ACCUMULATION
     released = ROUNDING[dtype] if dtype in ("float16", "bfloat16") else 0.0
     rows, columns = squares.sum(1), squares.sum(0)
-    variance = noise**2 + (released**2 * squares + arithmetic**2 * rows[:, None] * columns / total) / 24
+    # int8 has one step for the whole matrix; the error within it is uniform.
+    step = float(matrix.abs().max()) / 127 if dtype == "int8" else 0.0
+    variance = noise**2 + step**2 / 12 + (released**2 * squares + arithmetic**2 * rows[:, None] * columns / total) / 24
     return 1.03 * (float(variance.sum(1).max()) ** 0.5 + float(variance.sum(0).max()) ** 0.5)
 
 

@@ -70,9 +70,16 @@ def test_the_given_tensors_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"dtype": "int8"}, {"noise": -1.0}, {"noise": float("nan")}, {"clip": 0.0}, {"prune": 1.0}]
+    "settings", [{"dtype": "int4"}, {"noise": -1.0}, {"noise": float("nan")}, {"clip": 0.0}, {"prune": 1.0}]
 )
 def test_values_out_of_range(settings: dict[str, object]) -> None:
     (name,) = settings
     with pytest.raises(BadInput, match=f"--{name}"):
         Release(**settings)
+
+
+def test_int8_has_one_step_per_tensor() -> None:
+    tensor = torch.tensor([[1.27, -0.634, 0.004], [0.0, 0.011, -1.0]])
+    found = perturb({"a": tensor, "zero": torch.zeros(2)}, Release(dtype="int8"), torch.Generator())
+    assert torch.allclose(found["a"], torch.tensor([[1.27, -0.63, 0.0], [0.0, 0.01, -1.0]]), atol=1e-6)
+    assert torch.equal(found["zero"], torch.zeros(2))

@@ -3,11 +3,12 @@
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from unmask.attack import Attack, Reconstruction
-from unmask.observation import Observation
+from unmask.observation import Seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Attempt:
     seconds: float
 
 
-def attempt(attack: Attack, observation: Observation, generator: torch.Generator, *, seconds: float) -> Attempt:
+def attempt(attack: Attack[Any], observation: Seen, generator: torch.Generator, *, seconds: float) -> Attempt:
     """Run an attack until it is done, has nothing more to say, or the time is up.
 
     Guesses are chosen by the attack's own loss; of equal ones the later. The time limit takes hold

@@ -17,7 +17,6 @@ from unmask import record, settings, storage
 from unmask.auditor.plan import Job, Plan
 from unmask.errors import BadInput, StorageError
 from unmask.record import Record
-from unmask.victim import Secret
 
 RECORDS = "records.jsonl"
 HEAD = "run.json"
@@ -65,7 +64,7 @@ def keyed(plan: Plan) -> dict[str, Job]:
         plan: the audit.
     """
     weights = _weights(plan)
-    checks = [_check(secret) for secret in plan.items]
+    checks = [_check(plan, secret) for secret in plan.items]
     found = {}
     for job in plan.jobs():
         spec = {
@@ -117,11 +116,11 @@ def _same_run(theirs: object, ours: Mapping[str, object], path: Path) -> None:
 
 def _identity(plan: Plan) -> dict[str, object]:
     return {
-        "model": plan.model.name,
+        "model": plan.subject.name,
         "weights": _weights(plan),
         "seed": plan.seed,
         "surface": _shared_surface(plan),
-        "items": [_check(secret) for secret in plan.items],
+        "items": [_check(plan, secret) for secret in plan.items],
     }
 
 
@@ -138,7 +137,7 @@ def _described(plan: Plan, identity: Mapping[str, object], started: object) -> d
     return {
         "schema": SCHEMA,
         "identity": dict(identity),
-        "model": plan.model.name,
+        "model": plan.subject.name,
         "surface": _shared_surface(plan),
         "seed": plan.seed,
         "versions": versions(),
@@ -152,21 +151,20 @@ def _described(plan: Plan, identity: Mapping[str, object], started: object) -> d
             "threads": torch.get_num_threads(),
         },
         "fail_on": plan.fail_on,
-        "parameters": plan.model.parameters,
+        "parameters": plan.subject.parameters,
         "grid": [{**asdict(seen.cell), "absent": None} for seen in plan.cells],
     }
 
 
-def _check(secret: Secret | None) -> str:
+def _check(plan: Plan, secret: object) -> str:
     if secret is None:
         return ""
-    # Three digits notice another text and confirm no guess at this one: the folder may be passed on.
-    content = repr((secret.sequences, None if secret.labels is None else secret.labels.tolist()))
-    return hashlib.sha256(content.encode()).hexdigest()[:3]
+    # Three digits notice another secret and confirm no guess at this one: the folder may be passed on.
+    return hashlib.sha256(plan.subject.content(secret).encode()).hexdigest()[:3]
 
 
 def _weights(plan: Plan) -> str:
-    sums = [[name, list(p.shape), _mixed(p)] for name, p in sorted(plan.mechanism.parameters().items())]
+    sums = [[name, list(p.shape), _mixed(p)] for name, p in sorted(plan.subject.weights().items())]
     return record.digest({"parameters": sums})
 
 

@@ -1,13 +1,14 @@
 """What an audit sets out to do, before anything is computed."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from unmask import settings
 from unmask.attack import Attack
-from unmask.public import PublicModel
+from unmask.auditor.subject import Subject
+from unmask.observation import Seen
 from unmask.record import Cell
 from unmask.surface import Surface
-from unmask.victim import Mechanism, Secret
 
 STRONGEST = "strongest"
 BASELINE = "baseline"
@@ -23,7 +24,7 @@ class SeenCell:
     """
 
     cell: Cell
-    surface: Surface
+    surface: Surface[Any, Seen]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Role:
         cells: indices of the plan's cells in which it runs.
     """
 
-    attack: Attack
+    attack: Attack[Any]
     role: str
     cells: tuple[int, ...]
 
@@ -50,13 +51,11 @@ class Plan:
     """Cells times items times attacks.
 
     Args:
-        model: the public model.
-        mechanism: what the victim computes.
+        subject: the model, with the means to make victims and to judge guesses.
         cells: the parts of the model that are shown, one at a time.
-        items: the secrets; an entry is None where only a trace of the secret is known.
+        items: the secrets, all of the subject's kind; an entry is None where only a trace of the secret is known.
         roles: the attacks, in the order in which they take their turn.
         controls: secrets for the null control where there are fewer than two items.
-        guess: frequent tokens, most frequent first, for the trivial guess.
         seed: the run's seed.
         run_seconds: time limit of one attack on one observation.
         budget: time limit of the whole audit in seconds, or None.
@@ -65,13 +64,11 @@ class Plan:
         command: the command line; kept for the report.
     """
 
-    model: PublicModel
-    mechanism: Mechanism
+    subject: Subject
     cells: tuple[SeenCell, ...]
-    items: tuple[Secret | None, ...]
+    items: tuple[Any, ...]
     roles: tuple[Role, ...]
-    controls: tuple[Secret, ...] = field(default=())
-    guess: tuple[int, ...] = field(default=())
+    controls: tuple[Any, ...] = field(default=())
     seed: int = field(default=0)
     run_seconds: float = field(default=60.0)
     budget: float | None = field(default=None)

@@ -1,32 +1,15 @@
 """A guess against the secret, against other secrets, and a guess that saw nothing against the secret."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from statistics import fmean
 
 from unmask.attack import Reconstruction
+from unmask.auditor.subject import Verdict
 from unmask.metrics import tokens
 from unmask.metrics.redact import redact
 from unmask.public import PublicModel
 from unmask.record import Texts
 from unmask.victim import Secret
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What a guess is worth.
-
-    Args:
-        texts: secret beside recovered.
-        scores: metric name to value in [0, 1].
-        null: the same metrics for the guess against secrets that it was not recovered from.
-        trivial: the same metrics for a guess that saw the lengths only.
-    """
-
-    texts: Texts
-    scores: dict[str, float] = field(default_factory=dict)
-    null: dict[str, float] = field(default_factory=dict)
-    trivial: dict[str, float] = field(default_factory=dict)
 
 
 def judge(

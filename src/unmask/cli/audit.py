@@ -100,5 +100,5 @@ def command(
         finish.preview(planned, json=json)
         return
     with console.bar() as progress:
-        done = run(planned, out or api.default_folder(planned.model.name), resume=resume, progress=progress)
+        done = run(planned, out or api.default_folder(planned.subject.name), resume=resume, progress=progress)
     raise typer.Exit(finish.finish(planned, done, json=json, junit_file=junit_file, csv_file=csv_file))

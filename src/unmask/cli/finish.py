@@ -19,7 +19,6 @@ from unmask.report.folder import load
 from unmask.report.rows import rows
 from unmask.rng import generator
 from unmask.surface import Scenario
-from unmask.victim import Victim
 
 
 def preview(plan: Plan, *, json: bool) -> None:
@@ -29,7 +28,7 @@ def preview(plan: Plan, *, json: bool) -> None:
         plan: the audit.
         json: print JSON.
     """
-    victim = Victim(model=plan.model, mechanism=plan.mechanism, secret=plan.items[0])
+    victim = plan.subject.victim(plan.items[0])
     seen = Scenario(victim=victim, surface=plan.cells[0].surface).observe(generator(plan.seed, "preview"))
     runs = len(plan.jobs())
     most = runs * plan.run_seconds if plan.budget is None else min(plan.budget, runs * plan.run_seconds)
@@ -37,8 +36,8 @@ def preview(plan: Plan, *, json: bool) -> None:
     if json:
         console.emit(
             {
-                "model": plan.model.name,
-                "parameters": plan.model.parameters,
+                "model": plan.subject.name,
+                "parameters": plan.subject.parameters,
                 "threat_model": list(sentences(seen)),
                 "cells": [asdict(cell.cell) for cell in plan.cells],
                 "items": len(plan.items),
@@ -48,7 +47,7 @@ def preview(plan: Plan, *, json: bool) -> None:
             }
         )
         return
-    print(f"Model: {plan.model.name}, {form.count(plan.model.parameters)} parameters")
+    print(f"Model: {plan.subject.name}, {form.count(plan.subject.parameters)} parameters")
     print("Threat model:")
     for sentence in sentences(seen):
         print(f"  {sentence}")

@@ -12,6 +12,7 @@ from unmask.observation import Knowledge, Observation
 from unmask.public import Place
 from unmask.surface import Release
 from unmask.surfaces.release import perturb
+from unmask.surfaces.rounding import gradient_rounding
 from unmask.surfaces.selector import ALL, select
 from unmask.victim import Secret, Victim
 
@@ -88,6 +89,18 @@ class GradientSurface:
         released = perturb(tensors, self.release, generator)
         check(released, argument="released gradient", value=self.select)
         return Observation(tensors=released, model=victim.model, knowledge=self._knowledge(victim.secret))
+
+    def rounding(self, victim: Victim) -> float:
+        """Return how far the replay of a victim's own secret, a public decoy, lies from its gradient.
+
+        Args:
+            victim: a victim with a decoy for a secret.
+
+        Raises:
+            BadInput: if the decoy leaves no trace in the selected tensors.
+        """
+        seen = self.with_release(Release()).observe(victim, torch.Generator())
+        return gradient_rounding(victim, seen.tensors, seen.places)
 
     def _change(
         self, victim: Victim, secret: Secret, names: Sequence[str], generator: torch.Generator

@@ -17,8 +17,9 @@ from unmask.errors import BadInput
 from unmask.observation import Knowledge, Observation
 from unmask.public import Place, PublicModel
 from unmask.surface import Release
-from unmask.surfaces.gradient import as_seen, check
+from unmask.surfaces.gradient import GradientSurface, as_seen, check
 from unmask.surfaces.release import perturb
+from unmask.surfaces.rounding import gradient_rounding
 from unmask.surfaces.selector import ALL, select
 from unmask.victim import Victim
 
@@ -77,6 +78,21 @@ class GradientFile:
             tensors=perturb(chosen, self.release, generator),
             knowledge=replace(found.knowledge, **stated),
         )
+
+    def rounding(self, victim: Victim) -> float:
+        """Return how far the replay of a decoy lies from its gradient at the places that the file shows.
+
+        Args:
+            victim: a victim with a decoy for a secret.
+
+        Raises:
+            BadInput: if the file cannot be used, or the decoy leaves no trace there.
+        """
+        places = replace(self, release=Release()).observe(victim, torch.Generator()).places
+        whole = GradientSurface().observe(victim, torch.Generator())
+        seen = {place.name: whole.tensors[place.name] for place in places}
+        check(seen, argument="decoy", value=self.path)
+        return gradient_rounding(victim, seen, places)
 
 
 def fingerprint(model: PublicModel) -> dict[str, object]:

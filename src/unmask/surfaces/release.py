@@ -26,7 +26,7 @@ def perturb(tensors: Mapping[str, Tensor], release: Release, generator: torch.Ge
     2. noise: `g <- g + noise ||g|| z / sqrt(N)` with `z` standard normal in each of the N entries and
        the norm after clipping, so that the noise's own norm is `noise ||g||` on average;
     3. prune: of all entries together, the share `prune` that is smallest in magnitude becomes zero;
-    4. round to `dtype`.
+    4. round to `dtype`; int8 has one scale per tensor, the largest magnitude over 127.
 
     Args:
         tensors: what would be seen without a release.
@@ -43,8 +43,21 @@ def perturb(tensors: Mapping[str, Tensor], release: Release, generator: torch.Ge
         found = {name: t + deviation * torch.randn(t.shape, generator=generator) for name, t in found.items()}
     if release.prune:
         found = _pruned(found, release.prune)
-    dtype: torch.dtype = getattr(torch, release.dtype)
-    return {name: tensor.to(dtype).float() for name, tensor in found.items()}
+    return {name: rounded(tensor, release.dtype) for name, tensor in found.items()}
+
+
+def rounded(tensor: Tensor, dtype: str) -> Tensor:
+    """Return a tensor rounded to a number format, again in float32.
+
+    Args:
+        tensor: any tensor.
+        dtype: float32, float16, bfloat16, or int8 with one scale, the largest magnitude over 127.
+    """
+    if dtype != "int8":
+        narrow: torch.dtype = getattr(torch, dtype)
+        return tensor.to(narrow).float()
+    scale = float(tensor.abs().max()) / 127
+    return (tensor / scale).round() * scale if scale else tensor
 
 
 def _pruned(tensors: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:

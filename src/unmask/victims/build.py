@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from unmask.public import InputTable, Kind, Place, Vocabulary
 from unmask.rng import generator
+from unmask.victims import sites
 from unmask.victims.anatomy import places, weight_of
-from unmask.victims.capture import mode, recording
+from unmask.victims.capture import Tape, mode, recording
 from unmask.victims.table import closed_form
 from unmask.victims.torch_model import Forward, TorchModel
 
@@ -41,7 +42,8 @@ def build(
     b[-1] = (a[-1] + 1) % vocabulary.size
     c = a.clone()
     c[0] = (a[0] + 1) % vocabulary.size
-    seen = _probe(module, forward, {place.module: modules[place.module] for place in weights}, torch.stack([a, b, c]))
+    tape = _probe(module, forward, modules, torch.stack([a, b, c]))
+    seen = {place.module: tape.inputs[place.module] for place in weights if place.module in tape.inputs}
     per_token = {path: x for path, x in seen.items() if x.dim() == 3 and x.shape[1] == PROBE_LENGTH}
     causal = all(torch.allclose(x[0, :-1], x[1, :-1], atol=1e-4) for x in per_token.values())
     tables: dict[str, InputTable] = {}
@@ -66,15 +68,16 @@ def build(
         masks=masks,
         tables=tables,
         text=text,
+        signals=sites.find(module, weights, heads, tape.outputs, PROBE_LENGTH),
         modules=modules,
     )
 
 
 @torch.no_grad()
-def _probe(module: nn.Module, forward: Forward, wanted: dict[str, nn.Module], ids: Tensor) -> dict[str, Tensor]:
-    with mode(module, training=False), recording(wanted, stop=False) as tape:
+def _probe(module: nn.Module, forward: Forward, modules: dict[str, nn.Module], ids: Tensor) -> Tape:
+    with mode(module, training=False), recording(modules, stop=False) as tape:
         forward(module, ids, None, None)
-    return tape.inputs
+    return tape
 
 
 def _local(x: Tensor) -> bool:

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.public import InputTable, Kind, Place, Vocabulary
+from unmask.site import Site
 from unmask.victims.anatomy import norm, weight_of
-from unmask.victims.capture import mode, recording, replaced
+from unmask.victims.capture import Reader, mode, reading, recording, replaced
+from unmask.victims.sites import Signals
 
 Forward = Callable[[nn.Module, Tensor, Tensor | None, Tensor | None], Tensor]
 """(module, ids (C, n), attention mask (C, n) or (C, 1, n, n) or None, positions (C, n) or None) -> logits."""
@@ -41,7 +44,18 @@ class TorchModel:
     masks: bool
     tables: dict[str, InputTable]
     text: Callable[[Sequence[int]], str]
+    signals: Signals
     modules: dict[str, nn.Module] = field(repr=False)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Every whole signal of every layer that can be seen, layer by layer."""
+        return tuple(self.signals.readers)
+
+    @property
+    def heads(self) -> int:
+        """Number of attention heads of a layer."""
+        return self.signals.heads
 
     @property
     def parameters(self) -> int:
@@ -93,31 +107,58 @@ class TorchModel:
         return {place.name: tape.inputs[place.module] for place in places}
 
     @torch.no_grad()
+    def activations(self, ids: Tensor, sites: Sequence[Site], *, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Return what stands at each site for ids (C, n), by its name."""
+        readers = [self.signals.reader(site) for site in sites]
+        with mode(self.module, training=False), reading(self.modules, readers) as tape:
+            self.forward(self.module, ids, mask, None)
+        return tape
+
+    def activations_from_embeddings(
+        self, embeddings: Tensor, sites: Sequence[Site], *, mask: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return what stands at each site for embeddings (C, n, d), gradients flowing."""
+        readers = [self.signals.reader(site) for site in sites]
+        ids = torch.zeros(embeddings.shape[:2], dtype=torch.long)
+        with (
+            mode(self.module, training=False),
+            reading(self.modules, readers) as tape,
+            replaced(self.modules[self.token_embedding], embeddings),
+            torch.enable_grad(),
+        ):
+            self.forward(self.module, ids, mask, None)
+        return tape
+
+    @torch.no_grad()
     def substituted_inputs(
         self, ids: Tensor, positions: Tensor, candidates: Tensor, place: Place, *, hidden: Tensor | None = None
     ) -> Tensor:
         """Return the input (C, d_in) of `place` if the token at `positions[c]` were `candidates[c]`."""
-        shown = positions if hidden is None else hidden
-        parts = [
-            self._substituted(ids, *part, place)
-            for part in zip(
-                positions.split(CANDIDATES), candidates.split(CANDIDATES), shown.split(CANDIDATES), strict=True
-            )
-        ]
-        return torch.cat(parts)
+        reader = Reader(name=place.name, path=place.module, before=True, read=lambda found: cast(Tensor, found))
+        return self._substituted(ids, positions, candidates, hidden, reader)
 
-    def _substituted(self, ids: Tensor, positions: Tensor, candidates: Tensor, hidden: Tensor, place: Place) -> Tensor:
+    def substituted_activations(self, ids: Tensor, positions: Tensor, candidates: Tensor, site: Site) -> Tensor:
+        """Return what stands at `site` (C, d) if the token at `positions[c]` were `candidates[c]`."""
+        return self._substituted(ids, positions, candidates, None, self.signals.reader(site))
+
+    @torch.no_grad()
+    def _substituted(
+        self, ids: Tensor, positions: Tensor, candidates: Tensor, hidden: Tensor | None, reader: Reader
+    ) -> Tensor:
+        shown = positions if hidden is None else hidden
         masked = self.masks and len(ids) > 0
-        with (
-            mode(self.module, training=False),
-            recording({place.module: self.modules[place.module]}, stop=True) as tape,
+        parts = []
+        for where, tokens, apart in zip(
+            positions.split(CANDIDATES), candidates.split(CANDIDATES), shown.split(CANDIDATES), strict=True
         ):
-            if masked:
-                self._masked_forward(ids, positions, candidates, hidden)
-            else:
-                self._plain_forward(ids, positions, candidates)
-        found = tape.inputs[place.module]
-        return found[0, len(ids) :] if masked else found[torch.arange(len(candidates)), positions]
+            with mode(self.module, training=False), reading(self.modules, [reader]) as tape:
+                if masked:
+                    self._masked_forward(ids, where, tokens, apart)
+                else:
+                    self._plain_forward(ids, where, tokens)
+            found = tape[reader.name]
+            parts.append(found[0, len(ids) :] if masked else found[torch.arange(len(tokens)), where])
+        return torch.cat(parts)
 
     def _masked_forward(self, ids: Tensor, positions: Tensor, candidates: Tensor, hidden: Tensor) -> None:
         """Append the candidates as tokens that see the sentence and themselves, and are seen by none."""
