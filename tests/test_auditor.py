@@ -322,7 +322,8 @@ def test_a_cell_that_shows_nothing_is_named_and_the_others_go_on(tmp_path: Path)
         quiet.model.module.classifier.weight.zero_()
     mechanism = TorchMechanism(model=quiet.model)
     cells = prepare.cells(quiet.model, GradientSurface(), ("0.query", "classifier.bias"))
-    plan = replace(plan, model=quiet.model, mechanism=mechanism, cells=cells, roles=_plan(Scripted()).roles)
+    subject = replace(plan.subject, model=quiet.model, mechanism=mechanism)
+    plan = replace(plan, subject=subject, cells=cells, roles=_plan(Scripted()).roles)
     plan = replace(plan, roles=(replace(plan.roles[0], cells=(0, 1)),))
     first, second = run(plan, tmp_path / "run").records
     assert first.outcome is Outcome.ABSENT
