@@ -82,6 +82,7 @@ def test_the_words_are_those_of_images(folder: Path) -> None:
 def test_signals_stand_in_the_order_of_the_page(folder: Path) -> None:
     html = page.write(folder).read_text(encoding="utf-8")
     heat = html[html.index('<table class="heat"') :]
+    heat = heat.replace("\N{SOFT HYPHEN}", "")
     heads = re.findall(r'<th scope="col">([^<]*)</th>', heat[: heat.index("</thead>")])
     expected = ["Head 0", "Head 1", "Head 2", "Head 3", "Attention block", "Hidden state", "Key", "Value"]
     assert heads == ["Layer", *expected, "Probabilities"]

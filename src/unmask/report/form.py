@@ -88,6 +88,18 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+def parted(text: str) -> str:
+    """Return a heading whose long words say where they may be broken.
+
+    Example:
+        >>> parted("Attention block").replace("\N{SOFT HYPHEN}", "-")
+        'Atten-tion block'
+    """
+    for word in ("Atten-tion", "Proba-bilities", "Pub-lished", "Embed-ding"):
+        text = text.replace(word.replace("-", ""), word.replace("-", "\N{SOFT HYPHEN}"))
+    return text
+
+
 def plural(number: int, noun: str) -> str:
     """Return a number and its noun.
 

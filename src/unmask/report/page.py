@@ -145,6 +145,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "score": form.score,
         "decibels": form.decibels,
+        "parted": form.parted,
         "seconds": form.seconds,
         "certificate": form.certificate,
         "percent": form.percent,
