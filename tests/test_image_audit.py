@@ -25,7 +25,7 @@ def planned(select: tuple[str, ...], **settings) -> Plan:
     model = vit.plain()
     pixels = torch.cat([vit.secret(model, index).pixels for index in range(3)])
     cells = image_cells(model, ImageActivationSurface(), select)
-    role = Role(attack=ImageNewton(settled=20), role=STRONGEST, cells=tuple(range(len(cells))))
+    role = Role(attack=ImageNewton(starts=1, explored=5, settled=10), role=STRONGEST, cells=tuple(range(len(cells))))
     return image_plan(model, Images(pixels=pixels, labels=torch.tensor([0, 1, 2])), [role], cells, limit=2, **settings)
 
 

@@ -19,6 +19,8 @@ from unmask.vision import VisionModel
 LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 """Even pictures to begin with."""
 FIRST_RIDGE = 1e-3
+ENOUGH = 4 * FLOAT32
+"""Relative residual that rounding in the victim's float32 leaves of a true image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,7 @@ class ImageNewton:
             yield self._guess(target, waves.image(best), note)
         finished = self._settle(target, waves, best.double(), floor)
         for w, squared in finished:
-            yield self._guess(target, waves.image(w), note, done=squared**0.5 <= 2 * FLOAT32)
+            yield self._guess(target, waves.image(w), note, done=squared**0.5 <= ENOUGH)
 
     def _start(self, target: Target, waves: Waves) -> Tensor:
         even = torch.stack([torch.full(waves.shape, level) for level in LEVELS])

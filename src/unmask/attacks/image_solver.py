@@ -21,6 +21,8 @@ CHUNK = 64
 """Columns of the Jacobian that are computed at once; more fall out of the processor's cache."""
 DAMPINGS = 16
 """Dampings that one step of `settle` tries, from the largest curvature down by factors of ten."""
+LITTLE = 1e-3
+"""A step that takes off less than this share of the loss is the last: what is left is noise or rounding."""
 STRETCH = 0.1
 """Share of a step over which its second derivative is measured."""
 BENT = 1.5
@@ -120,11 +122,13 @@ def settle(
         old = float(r.square().sum() + ridge * w.square().sum())
         for _ in range(steps):
             step, total = _best_step(residuals, jacobian(rough, w).double(), w, r, ridge)
-            if not total < old * (1 - 1e-9):
+            if not total < old:
                 return
-            w, old = w + step, total
+            gain, w, old = 1 - total / old, w + step, total
             r = residuals(w)[0]
             yield w, float(r.square().sum())
+            if gain < LITTLE:
+                return
 
 
 def jacobian(rough: Residuals, w: Tensor) -> Tensor:
