@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unmask.attacks.labels import from_head_bias, from_head_weight
 from unmask.observation import Observation
 from unmask.public import Component, Kind
 from unmask.subspace import estimate_rank
@@ -94,14 +95,19 @@ def layout(observation: Observation, lengths: tuple[int, ...] | None = None) -> 
 def labellings(observation: Observation, batch: int) -> Tensor | None:
     """Return the labellings to try, (H, B) class indices, or None for next-token prediction.
 
-    Unknown labels: every multiset of classes, at most 16 of them, since the order of a batch
-    cannot be seen in its mean gradient.
+    Unknown labels: for one sequence the class that the head's gradient shows, where the head is seen
+    without noise. Else every multiset of classes, at most 16 of them, since the order of a batch cannot
+    be seen in its mean gradient.
     """
     classes = observation.model.classes
     if classes is None:
         return None
     if observation.knowledge.labels is not None:
         return torch.tensor([observation.knowledge.labels])
+    if batch == 1 and observation.knowledge.exact:
+        shown = from_head_bias(observation) or from_head_weight(observation)
+        if shown is not None:
+            return torch.tensor([[shown.label]])
     every = itertools.combinations_with_replacement(range(classes), batch)
     return torch.tensor(list(itertools.islice(every, MOST_LABELLINGS)))
 
