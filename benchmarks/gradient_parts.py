@@ -3,14 +3,12 @@
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
 from benchmarks.gradient_grid import COMMAND
-from benchmarks.harness import DATA, Bench, Run, mean, sentences
+from benchmarks.harness import Bench, Run, mean, sentences
 from benchmarks.rows import Row
-from benchmarks.smollm import folder
 from unmask.attack import Attack
 from unmask.attacks.lamp import Lamp
 from unmask.attacks.soft_span import SoftSpan
@@ -19,8 +17,6 @@ from unmask.attacks.vocabulary_test import projected_distances, vocabulary_dista
 from unmask.public import InputTable
 from unmask.subspace import row_space
 from unmask.surface import Release
-from unmask.victim import Secret
-from unmask.victims.corpora import Example, from_parquet
 
 FIRST = (
     "one sentence a cell, one thread, other work beside it; the span search's seconds hold the public probes of "
@@ -92,37 +88,6 @@ def batch(batches: int = 4, seconds: float = 90) -> list[Row]:
             reason=CROWDED,
         ),
     ]
-
-
-def causal(places: Sequence[str] = ("1.value", "15.ffn.in", "28.attention.output"), seconds: float = 600) -> list[Row]:
-    """SmolLM2: one component early, in the middle and late, 24 tokens."""
-    lines = [e.text for e in from_parquet(DATA / "wikitext" / "validation.parquet", None, 0)]
-    long = [Example(text=t.strip(), label=0, kind="wikitext") for t in lines if len(t.split()) > 60][:5]
-    bench = Bench(folder(), long)
-    bench.secrets = tuple(_cut(secret, 24) for secret in bench.secrets)
-    rows = []
-    for select in places:
-        runs = []
-        for i in range(len(long)):
-            runs.append(bench.run(i, select, SpanSearch(), seconds))
-            print(select, i, runs[-1].scores, round(runs[-1].seconds, 1), runs[-1].note, runs[-1].residual, flush=True)
-        exact = mean(runs, "exact_match")
-        control = round(mean(runs, "exact_match", "null"), 4)
-        rows.append(
-            _row(
-                f"SmolLM2-135M, {select} alone, B=1, 24 tokens: exact match",
-                "1.00",
-                exact,
-                exact == 1,
-                runs,
-                control=control,
-            )
-        )
-    return rows
-
-
-def _cut(secret: Secret, length: int) -> Secret:
-    return replace(secret, ids=secret.ids[:, :length], mask=secret.mask[:, :length])
 
 
 def published(count: int = 1, seconds: float = 900) -> list[Row]:

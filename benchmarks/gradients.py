@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import gradient_grid, gradient_parts
+from benchmarks import gradient_causal, gradient_grid, gradient_parts
 from benchmarks.harness import threads
 from benchmarks.rows import Row, save
 
@@ -17,7 +17,7 @@ PARTS = {
     "first-layer": gradient_parts.first_layer,
     "vocabulary": gradient_parts.vocabulary,
     "batch": gradient_parts.batch,
-    "causal": gradient_parts.causal,
+    "causal": gradient_causal.causal,
     "grid": grid,
     "published": gradient_parts.published,
     "noisy": gradient_parts.noisy,
