@@ -9,14 +9,11 @@ import torch
 from benchmarks.gradient_grid import COMMAND
 from benchmarks.harness import Bench, Run, mean, sentences
 from benchmarks.rows import Row
-from unmask.attack import Attack
 from unmask.attacks.lamp import Lamp
-from unmask.attacks.soft_span import SoftSpan
 from unmask.attacks.span import SpanSearch
 from unmask.attacks.vocabulary_test import projected_distances, vocabulary_distances
 from unmask.public import InputTable
 from unmask.subspace import row_space
-from unmask.surface import Release
 
 FIRST = (
     "one sentence a cell, one thread, other work beside it; the span search's seconds hold the public probes of "
@@ -127,40 +124,6 @@ def published(count: int = 1, seconds: float = 900) -> list[Row]:
             )
         )
     return rows
-
-
-def noisy(
-    selects: Sequence[str] = ("0.query", "2.query"), count: int = 1, lamp_seconds: float = 300, seconds: float = 120
-) -> list[Row]:
-    """bfloat16 and Gaussian noise: soft span matching beside the published method."""
-    bench, rows = Bench(None, sentences(30), count=count + 1, longest=24), []
-    settings = {
-        "bfloat16": Release(dtype="bfloat16"),
-        "noise of 1e-3 of the norm": Release(noise=1e-3),
-        "noise of 1e-2 of the norm": Release(noise=1e-2),
-    }
-    for name, release in settings.items():
-        for select in selects:
-            soft = _all(bench, count, select, SoftSpan(), seconds, release)
-            lamp = _all(bench, count, select, Lamp(), lamp_seconds, release)
-            a, b = mean(soft, "rouge1"), mean(lamp, "rouge1")
-            print(name, select, a, b, [round(r.seconds) for r in soft + lamp], flush=True)
-            rows.append(
-                _row(
-                    f"MiniLM, {select}, {name}: soft span ROUGE-1 against LAMP",
-                    "higher",
-                    round(a, 4),
-                    a > b,
-                    soft,
-                    control=f"LAMP {b:.4f}",
-                    reason=f"LAMP ended after {lamp_seconds:.0f} s at the latest, soft span after {seconds:.0f} s",
-                )
-            )
-    return rows
-
-
-def _all(bench: Bench, count: int, select: str, attack: Attack, seconds: float, release: Release) -> list[Run]:
-    return [bench.run(i, select, attack, seconds, release) for i in range(count)]
 
 
 def vocabulary() -> list[Row]:

@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import gradient_causal, gradient_grid, gradient_parts
+from benchmarks import gradient_causal, gradient_grid, gradient_noise, gradient_parts
 from benchmarks.harness import threads
 from benchmarks.rows import Row, save
 
@@ -20,7 +20,7 @@ PARTS = {
     "causal": gradient_causal.causal,
     "grid": grid,
     "published": gradient_parts.published,
-    "noisy": gradient_parts.noisy,
+    "noisy": gradient_noise.noisy,
 }
 
 
