@@ -10,6 +10,7 @@ from unmask.attacks.evidence import gather
 from unmask.attacks.first_layer import read_batch, read_sentence
 from unmask.attacks.last_token import last_token
 from unmask.attacks.layout import allowed_tokens, labellings, layout, noise_deviation
+from unmask.attacks.prefix_batch import PrefixBatch
 from unmask.attacks.prefix_search import PrefixSearch
 from unmask.attacks.probes import Probes
 from unmask.attacks.rehearsal import Rehearsal, rehearse
@@ -138,8 +139,11 @@ class SpanSearch:
         if min(seen.visible, default=0) > len(model.vocabulary.prefix):
             yield Reconstruction(tokens=(), loss=float("inf"), note=NO_FIRST, done=True)
             return
-        # A causal query's first position attends to itself alone, whatever its query: rank falls short by one more.
         tail = 0 if seen.length - 1 in seen.visible else 1
+        if (observation.knowledge.batch or 1) > 1:
+            yield from PrefixBatch(observation=observation, search=search, tail=tail, generator=generator).run()
+            return
+        # A causal query's first position attends to itself alone, whatever its query: rank falls short by one more.
         length = min(space.rank + (seen.missing - tail if seen.complete else 0), model.max_length)
         best: tuple[int, ...] = ()
         for prefix, _ in search.run(length):
