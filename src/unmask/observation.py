@@ -57,11 +57,7 @@ class Knowledge:
             f"Labels are {'unknown' if self.labels is None else 'known'}.",
             f"Lengths are {'unknown' if self.lengths is None else 'known'}.",
             f"Dropout was {'on; its masks are unknown' if self.dropout else 'off'}.",
-            f"Released as {self.dtype}"
-            + (f", Gaussian noise of {self.noise:g} of the norm" if self.noise else "")
-            + (f", clipped to norm {self.clip:g}" if self.clip is not None else "")
-            + (f", the smallest {self.prune:.0%} of the entries dropped" if self.prune else "")
-            + ".",
+            _released(self),
         )
 
 
@@ -126,12 +122,18 @@ class ActivationKnowledge:
         return (
             "The adversary knows the weights and how inputs are encoded.",
             f"It sees activations of one forward pass: {rows}.",
-            f"Released as {self.dtype}"
-            + (f", Gaussian noise of {self.noise:g} of the norm" if self.noise else "")
-            + (f", clipped to norm {self.clip:g}" if self.clip is not None else "")
-            + (f", the smallest {self.prune:.0%} of the entries dropped" if self.prune else "")
-            + ".",
+            _released(self),
         )
+
+
+def _released(known: Knowledge | ActivationKnowledge) -> str:
+    return (
+        f"Released as {known.dtype}"
+        + (f", Gaussian noise of {known.noise:g} of the norm" if known.noise else "")
+        + (f", clipped to norm {known.clip:g}" if known.clip is not None else "")
+        + (f", the smallest {known.prune:.0%} of the entries dropped" if known.prune else "")
+        + "."
+    )
 
 
 ModelT = TypeVar("ModelT", covariant=True)
