@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable
 
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 
-from unmask.privacy.checks import probability
+from unmask.privacy.checks import budget, probability
 
 Curve = Callable[[float], float]
 """Order alpha > 1 to the Renyi divergence `D_alpha`; infinite where it is."""
@@ -64,6 +64,26 @@ def delta(curve: Curve, epsilon: float) -> float:
         return excess * (value - epsilon) - u + order * math.log(excess / order)
 
     return min(1.0, math.exp(min(_least(bound), 0.0)))
+
+
+def rho_for(epsilon_: float, delta_: float) -> float:
+    """Return the largest rho of zCDP that gives (epsilon, delta) by `epsilon`, rounded down in the tenth digit.
+
+    Args:
+        epsilon_: above 0.
+        delta_: in (0, 1).
+
+    Raises:
+        BadInput: if one is out of range.
+    """
+    budget(epsilon_, delta_)
+    low = high = math.log(epsilon_)
+    while epsilon(gaussian(math.exp(low)), delta_) > epsilon_:
+        low -= 2
+    while epsilon(gaussian(math.exp(high)), delta_) <= epsilon_:
+        high += 2
+    root = brentq(lambda u: epsilon(gaussian(math.exp(u)), delta_) - epsilon_, low, high, xtol=1e-12)
+    return math.exp(float(root)) * (1 - 1e-10)
 
 
 def _least(bound: Callable[[float], float]) -> float:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from unmask.privacy.checks import positive
 from unmask.privacy.discrete import discrete_normal
 
 Array = NDArray[np.float64]
@@ -73,30 +72,3 @@ class Randomness:
         """Return exact draws of the discrete Gaussian on the integers; some 20 microseconds each."""
         draws = [discrete_normal(variance, self.below) for _ in range(math.prod(shape))]
         return np.array(draws, dtype=np.int64).reshape(shape)
-
-
-def add_noise(values: Array, sigma: float, randomness: Randomness, *, grid: float | None = None) -> Array:
-    """Return `values + N(0, sigma^2)`, or its exact counterpart on a grid.
-
-    On a grid of step h both the rounded values and the noise are integers, and so is their sum:
-    `h (round(x/h) + N_Z(0, (sigma/h)^2))`. No rounding error depends on the data.
-    The caller pays for the rounding in the sensitivity, see `grid_sensitivity`.
-
-    Args:
-        values: of any shape.
-        sigma: standard deviation.
-        randomness: source of the noise.
-        grid: step h; None adds rounded continuous noise.
-    """
-    if grid is None:
-        return values + sigma * randomness.normal(values.shape)
-    step = positive("grid", grid)
-    # A float is a rational number, so this variance is exactly the one that the accountant sees.
-    variance = (Fraction(sigma) / Fraction(step)) ** 2
-    whole = np.rint(values / step).astype(np.int64)
-    return (whole + randomness.discrete_normal(values.shape, variance)).astype(np.float64) * step
-
-
-def grid_sensitivity(sensitivity: float, entries: int, grid: float | None) -> float:
-    """Return the L2 sensitivity after rounding to a grid: each of two points moves by at most h/2 an entry."""
-    return sensitivity if grid is None else sensitivity + grid * math.sqrt(entries)
