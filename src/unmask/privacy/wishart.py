@@ -62,7 +62,16 @@ def closed_form(gap: float, degrees: float, epsilon: float) -> float:
 
 
 def delta_one_order(gaps: Gaps, degrees: float, epsilon: float) -> float:
-    """Return `sup_A P1(A) - e^epsilon P2(A)`: in closed form for one eigenvalue, else by inversion."""
+    """Return `sup_A P1(A) - e^epsilon P2(A)`: in closed form for one eigenvalue, else by inversion.
+
+    Args:
+        gaps: `l_j - 1` of P1 relative to P2.
+        degrees: k.
+        epsilon: of any sign.
+
+    Raises:
+        BadInput: if a gap is -1 or less.
+    """
     x = np.asarray(gaps, dtype=np.float64).reshape(-1)
     x = x[x != 0]
     if len(x) and (x <= -1).any():

@@ -62,6 +62,7 @@ class LinearState:
         feature_norm: F, public; None is `exp(R^2/2)`, the root mean square norm at `||k|| = R`.
         seed: of W, which is public and no noise.
         grid: step for the exact sampler, or None.
+        value_width: w, needed with a grid.
 
     Raises:
         BadInput: if a value is out of range.
@@ -127,6 +128,13 @@ class LinearState:
             grid=self.grid,
         )
 
+    def _noisy(self, features: Array, rows: Array, randomness: Randomness) -> Array:
+        if self.grid is None:
+            return self.noise.add(np.swapaxes(features, -1, -2) @ rows, randomness)
+        terms = features[..., :, None] * rows[..., None, :]
+        flat = terms.reshape(*terms.shape[:-2], -1)
+        return self.noise.add_to_sum(flat, randomness).reshape(*flat.shape[:-2], *terms.shape[-2:])
+
     def guarantee(self) -> Claim:
         """Return what holds for the state and every answer read from it."""
         return Claim(
@@ -156,11 +164,11 @@ class LinearState:
         if self.value_width is not None and store.values.shape[-1] != self.value_width:
             rule = f"has no values of {self.value_width}"
             raise BadInput("store", store.values.shape, rule, "state the true width")
+        budget(self.epsilon, self.delta, records=store.keys.shape[-2])
         features = self.features_of(store.keys)
         values = clip_rows(store.values, self.value_norm)
         mass = np.full((*values.shape[:-1], 1), self.value_norm)
-        joined = np.swapaxes(features, -1, -2) @ np.concatenate([values, mass], -1)
-        noisy = self.noise.add(joined, randomness)
+        noisy = self._noisy(features, np.concatenate([values, mass], -1), randomness)
         # exp(q k) is at least exp(-R^2), up to the features' own error.
         least = store.keys.shape[-2] * math.exp(-(self.key_norm**2))
         state = State(top=noisy[..., :-1], below=noisy[..., -1] / self.value_norm, least=least, settings=self)

@@ -105,10 +105,21 @@ class NoisyRead:
 
     def exact(self, store: Store, queries: Array) -> tuple[Array, Array]:
         """Return N (..., q, w) and Z (..., q) before noise: private."""
-        keys, values = store.keys, clip_rows(store.values, self.value_norm)
-        scores = self.scale * (queries @ np.swapaxes(keys, -1, -2))
-        weights = np.exp(np.clip(scores, -self.score_bound, self.score_bound))
-        return weights @ values, weights.sum(-1)
+        weights = self._weights(store, queries)
+        return weights @ clip_rows(store.values, self.value_norm), weights.sum(-1)
+
+    def _weights(self, store: Store, queries: Array) -> Array:
+        scores = self.scale * (queries @ np.swapaxes(store.keys, -1, -2))
+        return np.asarray(np.exp(np.clip(scores, -self.score_bound, self.score_bound)))
+
+    def _noisy(self, store: Store, queries: Array, randomness: Randomness) -> Array:
+        if self.grid is None:
+            top, weight = self.exact(store, queries)
+            return self.noise.add(np.concatenate([top, self.value_norm * weight[..., None]], -1), randomness)
+        values = clip_rows(store.values, self.value_norm)
+        mass = np.full((*values.shape[:-1], 1), self.value_norm)
+        rows = np.concatenate([values, mass], -1)[..., None, :, :]
+        return self.noise.add_to_sum(self._weights(store, queries)[..., None] * rows, randomness)
 
     def release(self, store: Store, randomness: Randomness, *, queries: Array) -> Released[Array]:
         """Return the answers (..., q, w).
@@ -127,9 +138,8 @@ class NoisyRead:
         finite("store", max(float(np.abs(part).max(initial=0.0)) for part in (store.keys, store.values)))
         if self.width is not None and store.values.shape[-1] != self.width:
             raise BadInput("store", store.values.shape, f"has no values of {self.width}", "state the true width")
-        top, weight = self.exact(store, queries)
-        joined = np.concatenate([top, self.value_norm * weight[..., None]], -1)
-        noisy = self.noise.add(joined, randomness)
+        budget(self.epsilon, self.delta, records=store.keys.shape[-2] // self.rows or None)
+        noisy = self._noisy(store, queries, randomness)
         least = store.keys.shape[-2] * math.exp(-self.score_bound)
         below = np.maximum(noisy[..., -1:] / self.value_norm, least)
         return released(noisy[..., :-1] / below, self.guarantee(), randomness)
