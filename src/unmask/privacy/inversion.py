@@ -51,10 +51,10 @@ class Loss:
         return z * self.offset - 0.5 * terms.sum(1)
 
 
-def loss(gaps: Sequence[float] | Array, degrees: Sequence[float] | Array | float) -> Loss:
+def loss(gaps: Sequence[float] | Array, degrees: int) -> Loss:
     """Return the loss of eigenvalues `1 + gap`; a gap of 0 says nothing and is dropped."""
     x = np.asarray(gaps, dtype=np.float64).reshape(-1)
-    k = np.broadcast_to(np.asarray(degrees, dtype=np.float64), x.shape)
+    k = np.full(x.shape, float(degrees))
     return Loss(gaps=x[x != 0], degrees=k[x != 0])
 
 

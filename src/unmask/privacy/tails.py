@@ -8,7 +8,7 @@ TINY = 1e-290
 """Below this SciPy's incomplete gamma functions lose digits or are zero."""
 
 
-def log_chi2_sf(x: float, degrees: float) -> float:
+def log_chi2_sf(x: float, degrees: int) -> float:
     """Return `ln Pr[chi^2_k > x]`.
 
     Where it underflows, `Q(a, y) = e^-y y^a / Gamma(a) / (y+1-a- 1(1-a)/(y+3-a- 2(2-a)/...))`,
@@ -21,7 +21,7 @@ def log_chi2_sf(x: float, degrees: float) -> float:
     return math.log(upper) if upper > TINY else a * math.log(y) - y - float(gammaln(a)) - math.log(_fraction(a, y))
 
 
-def log_chi2_cdf(x: float, degrees: float) -> float:
+def log_chi2_cdf(x: float, degrees: int) -> float:
     """Return `ln Pr[chi^2_k <= x]`.
 
     Where it underflows, `P(a, y) = e^-y y^a / Gamma(a+1) (1 + y/(a+1) + y^2/((a+1)(a+2)) + ...)`.

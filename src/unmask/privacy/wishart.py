@@ -41,7 +41,7 @@ def inverse(gaps: Gaps) -> Array:
     return -x / (1 + x)
 
 
-def closed_form(gap: float, degrees: float, epsilon: float) -> float:
+def closed_form(gap: float, degrees: int, epsilon: float) -> float:
     """Return delta of one order for one eigenvalue l = 1 + gap, by two chi-square tails.
 
     With one eigenvalue the loss is `-k/2 ln l + (l-1)/2 c`, `c ~ chi^2_k` under P1; under P2 the factor
@@ -61,7 +61,7 @@ def closed_form(gap: float, degrees: float, epsilon: float) -> float:
     return difference(tail(low, degrees), epsilon + tail(high, degrees))
 
 
-def delta_one_order(gaps: Gaps, degrees: float, epsilon: float) -> float:
+def delta_one_order(gaps: Gaps, degrees: int, epsilon: float) -> float:
     """Return `sup_A P1(A) - e^epsilon P2(A)`: in closed form for one eigenvalue, else by inversion.
 
     Args:
@@ -81,7 +81,7 @@ def delta_one_order(gaps: Gaps, degrees: float, epsilon: float) -> float:
     return closed_form(float(x[0]) if len(x) else 0.0, degrees, epsilon)
 
 
-def delta_of(gaps: Gaps, degrees: float, epsilon: float) -> float:
+def delta_of(gaps: Gaps, degrees: int, epsilon: float) -> float:
     """Return the least delta that holds with epsilon in both orders.
 
     Args:
@@ -99,7 +99,7 @@ def delta_of(gaps: Gaps, degrees: float, epsilon: float) -> float:
     return max(delta_one_order(gaps, degrees, epsilon), delta_one_order(inverse(gaps), degrees, epsilon))
 
 
-def epsilon_of(gaps: Gaps, degrees: float, delta: float) -> float:
+def epsilon_of(gaps: Gaps, degrees: int, delta: float) -> float:
     """Return the least epsilon >= 0 that holds with delta, rounded up in the tenth digit.
 
     Args:
@@ -120,7 +120,7 @@ def epsilon_of(gaps: Gaps, degrees: float, delta: float) -> float:
     return float(root) * (1 + 1e-10)
 
 
-def renyi_one_order(gaps: Gaps, degrees: float, order: float) -> float:
+def renyi_one_order(gaps: Gaps, degrees: int, order: float) -> float:
     """Return `D_alpha(P1 || P2) = -k/2 sum_j [ln(1 - (alpha-1) x_j) / (alpha-1) + ln(1 + x_j)]`, or infinity."""
     x = np.asarray(gaps, dtype=np.float64).reshape(-1)
     a = order - 1
@@ -129,19 +129,19 @@ def renyi_one_order(gaps: Gaps, degrees: float, order: float) -> float:
     return -0.5 * degrees * float(np.sum(np.log1p(-a * x) / a + np.log1p(x)))
 
 
-def renyi(gaps: Gaps, degrees: float) -> Curve:
+def renyi(gaps: Gaps, degrees: int) -> Curve:
     """Return the larger Renyi divergence of the two orders, as a curve that composes by addition."""
     back = inverse(gaps)
     return lambda order: max(renyi_one_order(gaps, degrees, order), renyi_one_order(back, degrees, order))
 
 
-def kl(gaps: Gaps, degrees: float) -> float:
+def kl(gaps: Gaps, degrees: int) -> float:
     """Return the Kullback-Leibler divergence `k/2 sum_j (x_j - ln(1 + x_j))` of P1 from P2."""
     x = np.asarray(gaps, dtype=np.float64).reshape(-1)
     return 0.5 * degrees * float(np.sum(x - np.log1p(x)))
 
 
-def tcdp(gaps: Gaps, degrees: float, share: float = 0.5) -> tuple[float, float]:
+def tcdp(gaps: Gaps, degrees: int, share: float = 0.5) -> tuple[float, float]:
     """Return (rho, omega): both orders satisfy `D_alpha <= rho alpha` for 1 < alpha <= omega.
 
     For x > 0 and a x <= t < 1: `-ln(1 - a x) <= a x + (a x)^2 / (2 (1-t))` and `ln(1+x) >= x - x^2/2`, so

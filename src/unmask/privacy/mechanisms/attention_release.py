@@ -1,13 +1,13 @@
 """The published attention release: the covariance of Gaussian draws whose covariance is the private matrix."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.privacy import renyi, worst_case
+from unmask.privacy import worst_case
 from unmask.privacy.checks import at_least_one, finite, positive, probability, public_bound
 from unmask.privacy.claim import Claim, Released, released
 from unmask.privacy.sampling import Randomness
@@ -31,7 +31,6 @@ class AttentionRelease:
         ridge: eta, a public number; None and `auto` are refused, for they would come from the data.
         draws: k.
         delta: of the claim.
-        proved: account by Renyi divergence, whose worst case is proved, instead of the exact profile.
 
     Raises:
         BadInput: if a bound is not a public positive number.
@@ -47,7 +46,6 @@ class AttentionRelease:
     ridge: float | str | None
     draws: int
     delta: float
-    proved: bool = field(default=False)
 
     def __post_init__(self) -> None:
         positive("radius", self.radius)
@@ -56,13 +54,11 @@ class AttentionRelease:
         probability("delta", self.delta)
 
     @classmethod
-    def calibrated(
-        cls, *, epsilon: float, delta: float, radius: float, draws: int, proved: bool = False
-    ) -> "AttentionRelease":
+    def calibrated(cls, *, epsilon: float, delta: float, radius: float, draws: int) -> "AttentionRelease":
         """Return the release with the least ridge that gives (epsilon, delta) at this radius."""
-        largest = worst_case.radius(epsilon, delta, draws, proved=proved)
+        largest = worst_case.radius(epsilon, delta, draws)
         ridge = (positive("radius", radius) / largest) ** 2
-        return cls(radius=radius, ridge=ridge, draws=draws, delta=delta, proved=proved)
+        return cls(radius=radius, ridge=ridge, draws=draws, delta=delta)
 
     @property
     def eta(self) -> float:
@@ -76,18 +72,14 @@ class AttentionRelease:
 
     def guarantee(self) -> Claim:
         """Return (epsilon, delta) at radius beta, for one matrix of one head."""
-        if self.proved:
-            epsilon = renyi.epsilon(worst_case.renyi(self.ratio, self.draws), self.delta)
-        else:
-            epsilon = worst_case.epsilon_of(self.ratio, self.draws, self.delta)
         return Claim(
-            epsilon=epsilon,
+            epsilon=worst_case.epsilon_of(self.ratio, self.draws, self.delta),
             delta=self.delta,
             unit="one token",
             neighbours=f"replace one row by another within {self.radius:g} of it",
-            accountant="Renyi of the Wishart law" if self.proved else "exact Wishart",
+            accountant="exact Wishart",
             scope=f"radius {self.radius:g}, one matrix, one head",
-            status="proved" if self.proved else "tested",
+            status="proved",
         )
 
     def release(self, data: Array, randomness: Randomness) -> Released[Array]:
