@@ -40,7 +40,7 @@ def delta_of(noise: float, rate: float, steps: int, epsilon: float) -> float:
 
 
 def noise_for(epsilon: float, delta: float, rate: float, steps: int, *, records: int | None = None) -> float:
-    """Return the least noise multiplier that gives (epsilon, delta), to about 1e-4 and on the safe side.
+    """Return the least noise multiplier that gives (epsilon, delta), to about 1e-3 and on the safe side.
 
     Args:
         epsilon: above 0.
@@ -60,9 +60,9 @@ def noise_for(epsilon: float, delta: float, rate: float, steps: int, *, records:
     low = high / 2
     while epsilon_of(low, rate, steps, delta) <= epsilon:
         low /= 2
-    root = float(brentq(lambda s: epsilon_of(s, rate, steps, delta) - epsilon, low, high, xtol=1e-4))
+    root = float(brentq(lambda s: epsilon_of(s, rate, steps, delta) - epsilon, low, high, xtol=1e-3))
     while epsilon_of(root, rate, steps, delta) > epsilon:
-        root += 1e-4
+        root += 5e-4
     return root
 
 

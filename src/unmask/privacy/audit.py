@@ -96,7 +96,7 @@ class Bound:
         return 1 - self.hit < curve(self.alarm) or self.alarm < curve(1 - self.hit)
 
 
-def clopper_pearson(successes: Array | int, trials: int, error: float) -> tuple[Array, Array]:
+def clopper_pearson(successes: NDArray[np.generic] | int, trials: int, error: float) -> tuple[Array, Array]:
     """Return one-sided exact bounds on a binomial's chance, each wrong with probability at most `error`.
 
     `lower = Beta^-1(error; x, n-x+1)`, `upper = Beta^-1(1-error; x+1, n-x)` (Clopper and Pearson 1934).

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from unmask.errors import BadInput
 from unmask.privacy.checks import at_least_one, budget
@@ -26,9 +25,11 @@ def renyi_divergence(first: Array, second: Array, order: float) -> Array:
     """Return `ln(sum_t p_t^a q_t^(1-a)) / (a-1)` over the last axis; infinite where q is 0 and p is not."""
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = order * np.log(first) + (1 - order) * np.log(second)
-    terms = np.where(first == 0, -np.inf, np.where(second == 0, np.inf, terms))
-    value = logsumexp(terms, axis=-1) / (order - 1)
-    return np.maximum(np.asarray(value, dtype=np.float64), 0.0)
+        terms = np.where(first == 0, -np.inf, np.where(second == 0, np.inf, terms))
+        top = terms.max(-1, keepdims=True)
+        total = top[..., 0] + np.log(np.exp(terms - np.where(np.isfinite(top), top, 0)).sum(-1))
+    value = np.where(top[..., 0] == np.inf, np.inf, total) / (order - 1)
+    return np.asarray(np.maximum(value, 0.0), dtype=np.float64)
 
 
 def largest_weight(private: Array, public: Array, bound: float, order: float) -> Array:

@@ -106,7 +106,8 @@ class LinearState:
         rng = np.random.default_rng(self.seed)
         blocks = []
         for _ in range(-(-self.features // self.width)):
-            q, _ = np.linalg.qr(rng.standard_normal((self.width, self.width)))
+            q, r = np.linalg.qr(rng.standard_normal((self.width, self.width)))
+            q *= np.sign(np.diag(r))  # without it the directions are not uniform and the kernel is biased
             lengths = np.linalg.norm(rng.standard_normal((self.width, self.width)), axis=1)
             blocks.append(q.T * lengths[:, None])
         return np.concatenate(blocks)[: self.features]
@@ -117,7 +118,7 @@ class LinearState:
         power = x @ self.frequencies.T - 0.5 * np.sum(x * x, -1, keepdims=True)
         return clip_rows(np.exp(power) / math.sqrt(self.features), self.bound)
 
-    @property
+    @cached_property
     def noise(self) -> GaussianNoise:
         """The noise of each entry of the stacked state."""
         return GaussianNoise(

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -78,7 +79,7 @@ class NoisyRead:
         if self.grid is not None and self.width is None:
             raise BadInput("width", None, "is needed with a grid", "give the number of entries of a value")
 
-    @property
+    @cached_property
     def noise(self) -> GaussianNoise:
         """The noise of each entry of (N, V Z), calibrated to all queries together."""
         one = 2 * self.value_norm * math.exp(self.score_bound) * self.rows

@@ -1,6 +1,7 @@
 """Gaussian noise on the token representations, once; all heads, layers and answers after it are free."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -63,7 +64,7 @@ class TokenNoise:
         bounds = [b for b in (self.radius, None if self.norm is None else 2 * self.norm) if b is not None]
         return min(bounds)
 
-    @property
+    @cached_property
     def noise(self) -> GaussianNoise:
         """The calibrated noise."""
         return GaussianNoise(
