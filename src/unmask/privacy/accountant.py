@@ -56,10 +56,11 @@ def noise_for(epsilon: float, delta: float, rate: float, steps: int, *, records:
     budget(epsilon, delta, records=records)
     high = 1.0
     while epsilon_of(high, rate, steps, delta) > epsilon:
-        high *= 2
-    low = high / 2
+        high *= 1.5
+    # Small steps down: the distribution of a small noise is wide and slow.
+    low = high / 1.25
     while epsilon_of(low, rate, steps, delta) <= epsilon:
-        low /= 2
+        low /= 1.25
     root = float(brentq(lambda s: epsilon_of(s, rate, steps, delta) - epsilon, low, high, xtol=1e-3))
     while epsilon_of(root, rate, steps, delta) > epsilon:
         root += 5e-4

@@ -82,14 +82,15 @@ class AttentionRelease:
             status="proved",
         )
 
-    def release(self, data: Array, randomness: Randomness) -> Released[Array]:
-        """Return the private estimate of `X X^T`, (..., n, n).
+    def release(self, data: Array, randomness: Randomness, *, rows: int | None = None) -> Released[Array]:
+        """Return the private estimate of `X X^T`, (..., n, n), or of its first rows.
 
         `g = X z + sqrt(eta) z'` with standard normal z has the covariance `X X^T + eta I`; no matrix is factored.
 
         Args:
             data: X (..., n, d); leading axes are separate data sets.
             randomness: source of the draws.
+            rows: how many rows to compute, all by default; what is left out is published no less.
 
         Raises:
             BadInput: if the data is not finite.
@@ -99,5 +100,6 @@ class AttentionRelease:
         inner = randomness.normal((*lead, d, self.draws))
         outer = randomness.normal((*lead, n, self.draws))
         g = data @ inner + math.sqrt(self.eta) * outer
-        gram = g @ np.swapaxes(g, -1, -2) / self.draws - self.eta * np.eye(n)
+        top = g[..., :rows, :]
+        gram = top @ np.swapaxes(g, -1, -2) / self.draws - self.eta * np.eye(top.shape[-2], n)
         return released(gram, self.guarantee(), randomness)
