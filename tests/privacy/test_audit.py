@@ -18,7 +18,9 @@ def test_a_correct_mechanism_passes(game: Game) -> None:
     assert 0 <= found.value < EPSILON < found.cap
 
 
-@pytest.mark.parametrize(("game", "how"), [(g, how) for g in GAMES for how in g.broken], ids=lambda x: getattr(x, "name", x))
+@pytest.mark.parametrize(
+    ("game", "how"), [(g, how) for g in GAMES for how in g.broken], ids=lambda x: getattr(x, "name", x)
+)
 def test_a_broken_mechanism_is_caught(game: Game, how: str) -> None:
     assert bound(game.broken[how], game.trials // 2, seed=4).value > EPSILON
 
