@@ -45,7 +45,7 @@ def test_doctor_says_what_is_there(run: Run) -> None:
     facts = json.loads(out)
     assert code == 0
     assert facts["versions"]["torch"]
-    assert set(facts["extras"]) == {"demo", "data", "smollm"}
+    assert set(facts["extras"]) == {"demo", "data", "privacy", "smollm"}
     assert "versions: " in run("doctor")[1]
 
 
