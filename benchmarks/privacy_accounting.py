@@ -13,7 +13,7 @@ from unmask.privacy import accountant, renyi, wishart, worst_case
 COMMAND = "make bench TOPIC=privacy"
 PACKAGES = ("unmask", "numpy", "scipy", "dp-accounting", "opacus")
 SPECTRA, TRIALS, DELTA = 20, 1_000_000, 1e-5
-DRAWS = (1, 4, 16, 64, 256, 1024, 16_384, 1_000_000)
+DRAWS = (1, 4, 16, 64, 92, 256, 1024, 16_384, 1_000_000)
 SETTINGS = ((1.0, 0.01, 1000), (0.8, 0.02, 500), (1.5, 0.05, 400), (4.0, 0.2, 200), (0.7, 0.002, 5000))
 PRV_ERROR = 2e-4
 # Two-sided, so that all twenty intervals hold together with a chance of 95 per cent.
@@ -27,7 +27,7 @@ def row(setting: str, bar: str, measured: float | str, holds: bool, n: int, seco
         bar=bar,
         measured=measured,
         unit=more.get("unit", ""),
-        holds=holds,
+        holds=bool(holds),
         control=more.get("control"),
         n=n,
         seconds=round(seconds, 1),

@@ -31,6 +31,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     Group.SURFACE: {
         "gradient": "unmask.surfaces.gradient:GradientSurface",
         "gradient-file": "unmask.surfaces.gradient_file:GradientFile",
+        "dp-gradient": "unmask.surfaces.dp_gradient:DpGradientSurface",
     },
     Group.ATTACK: {
         "span": "unmask.attacks.span:SpanSearch",
@@ -40,7 +41,10 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "dlg": "unmask.attacks.matching:dlg",
         "bag": "unmask.attacks.bag:EmbeddingBag",
     },
-    Group.DEFENCE: {"perturb": "unmask.defences.perturb:Perturb"},
+    Group.DEFENCE: {
+        "perturb": "unmask.defences.perturb:Perturb",
+        "dp-sgd": "unmask.defences.dp_sgd:DpSgd",
+    },
 }
 
 

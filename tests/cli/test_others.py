@@ -29,7 +29,7 @@ def test_list_names_everything(run: Run) -> None:
     code, out, _ = run("list")
     assert code == 0
     assert "attacks: span, soft-span, lamp, tag, dlg, bag" in out
-    assert json.loads(run("list", "--json")[1])["surfaces"] == ["gradient", "gradient-file"]
+    assert json.loads(run("list", "--json")[1])["surfaces"] == ["gradient", "gradient-file", "dp-gradient"]
 
 
 @pytest.mark.parametrize("name", ["gradient", "lamp", "dlg", "perturb", "gradient-file", "stub"])

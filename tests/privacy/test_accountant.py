@@ -20,6 +20,11 @@ def test_dp_sgd_agrees_with_opacus() -> None:
     assert ours < rdp.get_epsilon(delta=delta)
 
 
+def test_the_audited_steps_keep_their_claim() -> None:
+    # The settings of the DP-SGD game in benchmarks/privacy_games.py, which claims epsilon 1.
+    assert 0.99 < accountant.epsilon_of(1.695, 0.05, 50, 1e-5) <= 1.0
+
+
 def test_without_sampling_it_is_a_gaussian() -> None:
     expected = gaussian.epsilon_of(1e-5, 5.0, gaussian.composed(1.0, 10))
     assert accountant.epsilon_of(5.0, 1.0, 10, 1e-5) == pytest.approx(expected, abs=1e-3)

@@ -7,6 +7,7 @@ import pytest
 from tests.privacy.twin import SLOW
 from unmask.errors import BadInput
 from unmask.privacy import gaussian, renyi, worst_case
+from unmask.privacy.budget import Budget
 from unmask.privacy.mechanisms.attention_release import AttentionRelease
 from unmask.privacy.mechanisms.bounded_decoding import BoundedDecoding, largest_weight, renyi_divergence
 from unmask.privacy.mechanisms.linear_state import LinearState
@@ -21,6 +22,20 @@ STATE = LinearState(epsilon=1.0, delta=1e-5, width=3, features=64, key_norm=1.0,
 def store(seed: int = 0, records: int = 40, width: int = 3) -> Store:
     rng = np.random.default_rng(seed)
     return Store(keys=rng.normal(size=(records, 3)), values=2 * rng.normal(size=(records, width)))
+
+
+def test_every_mechanism_enters_the_ledger_at_its_claim() -> None:
+    token = TokenNoise(epsilon=1.0, delta=1e-5, norm=1.0)
+    attention = AttentionRelease.calibrated(epsilon=1.0, delta=1e-5, radius=0.1, draws=64)
+    decoding = BoundedDecoding(epsilon=1.0, delta=1e-5, tokens=8)
+    replacing = replace(decoding, replace=True)
+    on_grid = replace(token, grid=0.01, width=4)
+    for mechanism in (token, on_grid, READ, STATE, attention, decoding, replacing):
+        total = Budget(epsilon=2.0, delta=1e-5).spend(mechanism.spent()).total
+        # A curve alone converts a little above the exact profile of the attention release.
+        assert total == pytest.approx(1.0, abs=0.15 if mechanism is attention else 1e-3)
+    twice = Budget(epsilon=2.0, delta=1e-5).spend(token.spent()).spend(READ.spent())
+    assert 1.4 < twice.total < 1.5
 
 
 def test_attention_release_estimates_the_gram_matrix_at_its_epsilon() -> None:

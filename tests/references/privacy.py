@@ -2,9 +2,10 @@
 
 import itertools
 import math
+import warnings
 
 import numpy as np
-from scipy.integrate import quad
+from scipy.integrate import IntegrationWarning, quad
 
 
 def gil_pelaez(gaps: np.ndarray, degrees: float, epsilon: float) -> float:
@@ -21,7 +22,10 @@ def gil_pelaez(gaps: np.ndarray, degrees: float, epsilon: float) -> float:
         scale = 1 / math.sqrt(2 * degrees * float(np.sum(weights**2)))
         edges = scale * np.concatenate([[0], np.geomspace(0.5, 2e4, 90)])
         pieces = (quad(integrand, a, b, epsabs=1e-13, limit=400)[0] for a, b in itertools.pairwise(edges))
-        return 0.5 + math.fsum(pieces) / math.pi
+        with warnings.catch_warnings():
+            # The last pieces are nearly zero and oscillate, about which quad complains.
+            warnings.simplefilter("ignore", IntegrationWarning)
+            return 0.5 + math.fsum(pieces) / math.pi
 
     return above(gaps / 2) - math.exp(epsilon) * above(gaps / (1 + gaps) / 2)
 

@@ -151,7 +151,8 @@ def distinguish(scores: Scores, measure: Measure, *, confidence: float = 0.95) -
     first, second = scores.values[scores.first], scores.values[~scores.first]
     best, sign, threshold = -1.0, 1.0, 0.0
     for way in (1.0, -1.0):
-        value, at = _best_threshold(way * first[::2], way * second[::2], measure, error)
+        # Hundreds of thresholds are tried, so the lucky ones in the tails are held to a stricter interval.
+        value, at = _best_threshold(way * first[::2], way * second[::2], measure, error / 100)
         if value > best:
             best, sign, threshold = value, way, at
     a, b = sign * first[1::2], sign * second[1::2]

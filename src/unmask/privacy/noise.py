@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unmask.errors import BadInput
 from unmask.privacy import gaussian, renyi
+from unmask.privacy.budget import Spent
 from unmask.privacy.checks import at_least_one, budget, positive
 from unmask.privacy.sampling import Randomness
 
@@ -69,6 +70,12 @@ class GaussianNoise:
     def arithmetic(self) -> str:
         """`real` or `exact`, see `Claim`."""
         return "real" if self.grid is None else "exact"
+
+    def spent(self, name: str) -> Spent:
+        """Return what a ledger has to enter: mu of the continuous noise, or rho as a curve on a grid."""
+        if self.grid is None:
+            return Spent(name=name, mu=self.sensitivity / self.sigma)
+        return Spent(name=name, curve=renyi.gaussian(renyi.rho_for(self.epsilon, self.delta)))
 
     def add(self, values: Array, randomness: Randomness) -> Array:
         """Return the values with noise on every entry.

@@ -31,8 +31,8 @@ attacker names the right one at most 73.1% of the time; a coin does 50%.'
     sentences = [
         f"Told that it is one of two inputs that differ in {claim.unit} ({claim.neighbours}), and which two, an "
         f"attacker names the right one at most {_percent((1 + edge) / 2)} of the time; a coin does 50%.",
-        f"An attacker who would guess a secret inside {claim.unit} with a chance of {_percent(prior)} without the "
-        f"release guesses it with a chance of at most {_percent(found)} with it.",
+        f"Of a secret whose possible values are all neighbours of one another in this sense, a guess that is right "
+        f"with a chance of {_percent(prior)} without the release is right with at most {_percent(found)} with it.",
         f"A suspicion held at {_percent(prior)} can grow to at most {_percent(posterior(prior, epsilon))}, except in "
         f"cases whose probability is about delta, {delta:g}.",
         f"What {claim.unit} does not decide is not protected: what others' data say about the same person "

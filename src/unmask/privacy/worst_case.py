@@ -14,7 +14,7 @@ of that matrix have the product 1 and the squares' sum 2 + s^2. Exchanging the d
 signs: with `a = S^-1/2 e_i` and `w = S^-1/2 X d` it is `w a^T + a w^T + |d|^2 a a^T`, and the product of its
 eigenvalues is `(a w)^2 - |a|^2 |w|^2 <= 0`. So at most one eigenvalue lies above 1 and one below. Finally
 N(0, l) against N(0, 1) with 1 <= l <= L is made from N(0, L) against N(0, 1) by `g -> c g + sqrt(1 - c^2) xi`,
-`c^2 = (l - 1) / (L - 1)`, and likewise below 1. Attained: rows `x_i = 0` and another of length B along d, B to infinity.
+`c^2 = (l - 1) / (L - 1)`, and likewise below 1. Attained: row i is zero, another has length B along d, B to infinity.
 """
 
 import math

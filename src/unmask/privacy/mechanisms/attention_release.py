@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.privacy import worst_case
+from unmask.privacy.budget import Spent
 from unmask.privacy.checks import at_least_one, finite, positive, probability, public_bound
 from unmask.privacy.claim import Claim, Released, released
 from unmask.privacy.sampling import Randomness
@@ -69,6 +70,10 @@ class AttentionRelease:
     def ratio(self) -> float:
         """`s = beta / sqrt(eta)`."""
         return self.radius / math.sqrt(self.eta)
+
+    def spent(self) -> Spent:
+        """Return what one release enters in a ledger."""
+        return Spent(name=self.name, curve=worst_case.renyi(self.ratio, self.draws))
 
     def guarantee(self) -> Claim:
         """Return (epsilon, delta) at radius beta, for one matrix of one head."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.errors import BadInput
+from unmask.privacy.budget import Spent
 from unmask.privacy.checks import at_least_one, budget
 from unmask.privacy.claim import Claim, Released, released
 from unmask.privacy.sampling import Randomness
@@ -124,6 +125,11 @@ class BoundedDecoding:
         rest = self.epsilon - math.log1p(-1 / a) + math.log(a * self.delta) / (a - 1)
         factor = 1 + (a - 0.5) / (a - 1) if self.replace else 1.0
         return rest / (self.tokens * factor)
+
+    def spent(self) -> Spent:
+        """Return what one answer enters in a ledger: divergences grow with their order, so lower ones cost no more."""
+        each = self.bound * (1 + (self.alpha - 0.5) / (self.alpha - 1) if self.replace else 1.0)
+        return Spent(name=self.name, curve=lambda order: self.tokens * each if order <= self.alpha else math.inf)
 
     def guarantee(self) -> Claim:
         """Return what holds for the whole text."""

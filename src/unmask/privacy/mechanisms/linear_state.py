@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.errors import BadInput
+from unmask.privacy.budget import Spent
 from unmask.privacy.checks import at_least_one, budget, finite, positive
 from unmask.privacy.claim import Claim, Released, released
 from unmask.privacy.mechanisms.noisy_read import Store
@@ -135,6 +136,10 @@ class LinearState:
         terms = features[..., :, None] * rows[..., None, :]
         flat = terms.reshape(*terms.shape[:-2], -1)
         return self.noise.add_to_sum(flat, randomness).reshape(*flat.shape[:-2], *terms.shape[-2:])
+
+    def spent(self) -> Spent:
+        """Return what one release enters in a ledger."""
+        return self.noise.spent(self.name)
 
     def guarantee(self) -> Claim:
         """Return what holds for the state and every answer read from it."""

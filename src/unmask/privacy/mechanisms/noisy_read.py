@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.errors import BadInput
+from unmask.privacy.budget import Spent
 from unmask.privacy.checks import at_least_one, budget, finite, positive
 from unmask.privacy.claim import Claim, Released, released
 from unmask.privacy.gaussian import composed
@@ -90,6 +91,10 @@ class NoisyRead:
             entries=self.queries * ((self.width or 0) + 1),
             grid=self.grid,
         )
+
+    def spent(self) -> Spent:
+        """Return what one release enters in a ledger."""
+        return self.noise.spent(self.name)
 
     def guarantee(self) -> Claim:
         """Return what holds for all answers together."""

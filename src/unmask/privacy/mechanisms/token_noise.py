@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.errors import BadInput
+from unmask.privacy.budget import Spent
 from unmask.privacy.checks import budget, finite, positive
 from unmask.privacy.claim import Claim, Released, released
 from unmask.privacy.noise import GaussianNoise, clip_rows
@@ -79,6 +80,10 @@ class TokenNoise:
     def sigma(self) -> float:
         """Standard deviation of each entry."""
         return self.noise.sigma
+
+    def spent(self) -> Spent:
+        """Return what one release enters in a ledger."""
+        return self.noise.spent(self.name)
 
     def guarantee(self) -> Claim:
         """Return what holds for the rows and for everything computed from them."""
