@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import privacy_accounting, privacy_audit, privacy_releases
+from benchmarks import privacy_accounting, privacy_audit, privacy_decoding, privacy_releases
 from benchmarks.rows import save
 
 PARTS = {
@@ -11,6 +11,7 @@ PARTS = {
     "dp-sgd": privacy_accounting.dp_sgd_rows,
     "read": privacy_releases.read_rows,
     "matrix": privacy_releases.matrix_rows,
+    "decoding": privacy_decoding.rows,
     "audit": privacy_audit.rows,
 }
 

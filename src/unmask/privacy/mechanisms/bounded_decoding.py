@@ -18,7 +18,7 @@ from unmask.privacy.sampling import Randomness
 Array = NDArray[np.float64]
 Distributions = Callable[[tuple[int, ...]], tuple[Array, Array]]
 """Tokens so far to next-token distributions: (..., v) with each marked span, and (v,) with none."""
-STEPS = 40
+STEPS = 30
 """Halvings of the interval of a weight."""
 
 
