@@ -85,19 +85,18 @@ def test_the_true_length_ends_where_the_weights_say(batch) -> None:
     assert max(set(secret.lengths), key=lambda n: search.end(weights, n)) == len(sentence)
 
 
-def test_what_is_left_and_the_sparsest_combination_equal_their_slow_twins(batch, monkeypatch) -> None:
+def test_what_is_left_and_the_sparsest_combination_equal_their_slow_twins(batch) -> None:
     found, search, secret, _ = batch
     chosen = pairs(found, min(secret.sequences, key=len))
     expected = slow.left(search.keys[:, chosen].numpy(), search.flow.numpy())
     assert torch.allclose(search.left(chosen), torch.tensor(expected), atol=1e-12)
-    monkeypatch.setattr(batch_keys, "STEPS", 4)
     words, inside = search.own(chosen)[:2], torch.zeros(len(found.ids), dtype=torch.bool)
     inside[:60] = True
     start = search.shares[:60].clamp(batch_keys.LEAST, 1).numpy()
     flow = search.flow[:, words].numpy()
     expected = slow.sparsest(search.keys[:, :60].numpy(), flow, start, 4, batch_keys.POWER, batch_keys.SMALLEST)
     assert torch.allclose(
-        search.joint(search.flow[:, words], inside)[:60], torch.tensor(expected), rtol=1e-6, atol=1e-9
+        search.joint(search.flow[:, words], inside, 4)[:60], torch.tensor(expected), rtol=1e-6, atol=1e-9
     )
 
 

@@ -1,6 +1,6 @@
 """Read every word's flow and where it may stand from a first layer's query gradient of a batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from unmask.public import InputTable
 
 STEPS = 30
 SMALLEST = 1e-12
+SURE, TRACE = 0.95, 1e-3
+"""A share this large tells a token's position; a share below the trace is then none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +30,13 @@ class Flows:
     words: Tensor
     positions: Tensor
     shares: Tensor
+
+    def pruned(self) -> "Flows":
+        """Return the flows without the pairs of tokens that are surely read elsewhere."""
+        best = torch.zeros(len(self.tokens), dtype=self.shares.dtype)
+        best = best.scatter_reduce(0, self.words, self.shares, "amax")
+        kept = (self.shares >= TRACE) | (best[self.words] < SURE)
+        return replace(self, words=self.words[kept], positions=self.positions[kept], shares=self.shares[kept])
 
     @property
     def ids(self) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from unmask.attacks.batch_flows import Flows
 from unmask.public import Component, InputTable, Place, PublicModel
 
-STEPS = 25
+STEPS, GRADED = 25, 6
 POWER = 0.75
 """Between 0.5, which minimises a sum of norms, and 1, which counts pairs: sparser, with more local optima."""
 SMALLEST, FLOOR = 1e-9, 1e-10
@@ -18,7 +18,7 @@ JOINED = 0.25
 """Words of a guess whose flow is left unexplained to more than this share do not vote on the others."""
 STRONG = 1e-3
 """In sentences too long to be certain, the words that weigh at least this share of the heaviest vote."""
-ROUNDS, SWEEPS = 4, 4
+ROUNDS, SWEEPS = 3, 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +34,8 @@ class KeySearch:
     Args:
         keys: (heads, N, d_head + 1) of every pair, of mean length one, with a one for the zero sum.
         flow: (heads, T, d_head + 1) of every token, of length one over the heads, with a zero.
-        words: (N,) index of each pair's token.
+        ids: (N,) token of each pair.
+        words: (N,) its index.
         positions: (N,) its position.
         special: (T,) True for tokens of no sentence's own.
         shares: (N,) prior weight of each pair.
@@ -43,6 +44,7 @@ class KeySearch:
 
     keys: Tensor
     flow: Tensor
+    ids: Tensor
     words: Tensor
     positions: Tensor
     special: Tensor
@@ -75,17 +77,12 @@ class KeySearch:
         last = self.allowed(length) & (self.positions == length - 1)
         return float(weights[last].max()) if bool(last.any()) else 0.0
 
-    def support(self, tokens: tuple[int, ...], ids: Tensor) -> Tensor:
-        """Return the weights (N,) of pairs for the flows of a guess's words together.
-
-        Args:
-            tokens: the guess.
-            ids: (N,) token of each pair.
-        """
+    def support(self, tokens: tuple[int, ...]) -> Tensor:
+        """Return graded weights (N,) of pairs for the flows of a guess's words together."""
         inside = self.allowed(len(tokens))
-        words = torch.isin(ids, torch.tensor(tokens)) & inside
+        words = torch.isin(self.ids, torch.tensor(tokens)) & inside
         pairs = words.nonzero()[:, 0]
-        return self.joint(self.flow[:, self.own(pairs)], inside)
+        return self.joint(self.flow[:, self.own(pairs)], inside, GRADED)
 
     def affinity(self, anchors: Tensor) -> Tensor:
         """Return weights (U, N) of all pairs in the sparsest combination for each anchor's flow alone."""
@@ -102,16 +99,17 @@ class KeySearch:
             weights = (energy / energy.amax(1, keepdim=True).clamp_min(1e-300)).clamp_min(1e-14) ** POWER
         return weights
 
-    def joint(self, flow: Tensor, inside: Tensor) -> Tensor:
+    def joint(self, flow: Tensor, inside: Tensor, steps: int = STEPS) -> Tensor:
         """Return weights (N,) of the pairs of one sparsest combination for all of flow (heads, M, d_head + 1).
 
         Args:
             flow: of words of one sentence.
             inside: (N,) which pairs may take part.
+            steps: few leave the weights graded, many leave a sentence's worth of them.
         """
         keys, weights = self.keys[:, inside], self.shares[inside].clamp(LEAST, 1)
         unit, target = torch.eye(keys.shape[2], dtype=keys.dtype), flow.transpose(1, 2)
-        for step in range(STEPS):
+        for step in range(steps):
             moment = (keys * weights[:, None]).transpose(1, 2) @ keys
             size = moment.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
             solved = torch.linalg.solve(moment + max(1e-2 * 0.3**step, SMALLEST) * size * unit, target)
@@ -242,6 +240,7 @@ def key_search(model: PublicModel, place: Place, table: InputTable, flows: Flows
     return KeySearch(
         keys=torch.cat([keys, torch.ones(len(keys), heads, 1, dtype=keys.dtype)], 2).transpose(0, 1).contiguous(),
         flow=torch.nn.functional.pad(flow.view(len(flow), heads, -1), (0, 1)).transpose(0, 1).contiguous(),
+        ids=flows.ids,
         words=flows.words,
         positions=flows.positions,
         special=torch.tensor([int(t) in vocabulary.special for t in flows.tokens]),

@@ -21,10 +21,10 @@ ANCHORS = 16
 """Words whose sentences are sought at a time."""
 LENGTHS = 2
 """Sentence lengths tried for a word, likeliest first."""
-CHOICES = 6
+ALIKE = 0.7
+"""Share of equal positions above which a start is taken to lead where an earlier one ended."""
+CHOICES = 8
 """Words tried at each position when the second span decides."""
-GROWN = 3
-"""Guesses of a sentence that the second span improves."""
 STARTS = 30
 """Random starts per sentence."""
 
@@ -48,6 +48,7 @@ class BatchSearch:
     generator: torch.Generator
     solved: list[tuple[int, ...]] = field(default_factory=list, init=False)
     guesses: dict[int, list[tuple[float, tuple[int, ...]]]] = field(default_factory=dict, init=False)
+    improved: set[tuple[int, ...]] = field(default_factory=set, init=False)
     lengths: tuple[int, ...] = field(default=(), init=False)
     words: Words = field(init=False)
     keys: KeySearch | None = field(default=None, init=False)
@@ -60,7 +61,7 @@ class BatchSearch:
         while True:
             self._look(remainder)
             before = len(self.solved)
-            for _ in self._round(before):
+            for _ in self._round():
                 yield self._guess(done=False)
             if len(self.solved) == before or self._missing() == 0:
                 break
@@ -94,8 +95,8 @@ class BatchSearch:
         self.keys = None
         if table is not None and table.position is not None:
             found = flows(table, remainder.tensors[self.first.name], self.words.ids, self.words.positions)
-            self.keys = None if found is None else key_search(model, self.first, table, found)
-        held, self.guesses = self.guesses, {}
+            self.keys = None if found is None else key_search(model, self.first, table, found.pruned())
+        held, self.guesses, self.improved = self.guesses, {}, set()
         for length in set(self.lengths):
             for _, tokens in held.get(length, []):
                 self._judge(tokens)
@@ -119,70 +120,79 @@ class BatchSearch:
             self.lengths = tuple((Counter(self.lengths) - Counter([len(tokens)])).elements())
         self.assembly.use(torch.tensor(tokens))
 
-    def _round(self, before: int) -> Iterator[None]:
-        """Propose sentences from keys, then by the second span from the best of them, then from random starts."""
-        if self.keys is not None:
-            for _ in self._grow(self.keys):
-                yield
-                if self._missing() == 0:
+    def _round(self) -> Iterator[None]:
+        """Propose sentences until one is proved: from keys, and by the second span from the best of them."""
+        before = len(self.solved)
+        if self.keys is None:
+            for length in sorted(set(self.lengths)):
+                yield from self._start(length)
+            return
+        grown: list[Tensor] = []
+        for anchors in self.keys.anchors().split(ANCHORS):
+            yield from self._grow(self.keys, anchors, grown)
+            for length in sorted(set(self.lengths)):
+                if len(self.solved) > before:
                     return
-            if len(self.solved) > before:
-                return
-        for length in sorted(set(self.lengths)):
-            yield from self._descend(length)
-            if len(self.solved) > before:
-                return
+                yield from self._descend(self.keys, length)
 
-    def _grow(self, keys: KeySearch) -> Iterator[None]:
-        """Grow sentences from the flows of words, the surest first; stop with the group that proved one."""
-        before, tried = len(self.solved), set()
-        for anchors in keys.anchors().split(ANCHORS):
-            weights = keys.affinity(anchors)
-            for row in weights:
-                for length in self._likeliest(keys, row)[:LENGTHS]:
-                    start = keys.read(row, keys.allowed(length), length)
-                    mark = None if start is None else tuple(start.tolist())
-                    if mark is None or mark in tried or length not in self.lengths:
-                        continue
-                    tried.add(mark)
-                    found = keys.sentence(row, length)
-                    if found is not None:
-                        self._judge(tuple(self.words.ids[found].tolist()))
-                        yield
-            if len(self.solved) > before:
-                return
+    def _grow(self, keys: KeySearch, anchors: Tensor, grown: list[Tensor]) -> Iterator[None]:
+        """Grow sentences from the flows of a few words."""
+        for row, length, start in self._starts(keys, anchors):
+            # Most words of a sentence lead to the same end, and none needs to be sought twice.
+            if length not in self.lengths or any(_alike(start, end) for end in grown):
+                continue
+            found = keys.sentence(row, length)
+            if found is not None:
+                grown.append(found)
+                self._judge(tuple(keys.ids[found].tolist()))
+                yield
+
+    def _starts(self, keys: KeySearch, anchors: Tensor) -> list[tuple[Tensor, int, Tensor]]:
+        """Return weights, length and first reading of what to grow, what fits its words best first."""
+        found = []
+        for row in keys.affinity(anchors):
+            for length in self._likeliest(keys, row)[:LENGTHS]:
+                start = keys.read(row, keys.allowed(length), length)
+                if start is not None:
+                    found.append((keys.misfit(start) / length, row, length, start))
+        found.sort(key=lambda f: (f[2] > keys.height, f[0]))
+        return [(row, length, start) for _, row, length, start in found]
 
     def _likeliest(self, keys: KeySearch, weights: Tensor) -> list[int]:
         """Return the lengths whose end weighs most."""
         ends = {length: keys.end(weights, length) for length in set(self.lengths)}
         return sorted(ends, key=lambda length: (-ends[length], length))
 
-    def _descend(self, length: int) -> Iterator[None]:
-        """Improve the best guesses of one length by the second span; without any start at random."""
+    def _descend(self, keys: KeySearch, length: int) -> Iterator[None]:
+        """Improve the best guess of one length by the second span, once."""
+        held = [tokens for _, tokens in self.guesses.get(length, []) if tokens not in self.improved][:1]
+        for start in held:
+            self.improved.add(start)
+            yield from self._follow(self._around(keys, start))
+
+    def _start(self, length: int) -> Iterator[None]:
+        """Improve random starts of one length by the second span."""
         before, suffix = len(self.solved), self.observation.model.vocabulary.suffix
-        held = [tokens for _, tokens in self.guesses.get(length, [])][:GROWN]
-        starts = [self._around(tokens) for tokens in held]
-        if self.keys is None:
-            starts += [self.assembly.random_start(length, suffix) for _ in range(STARTS)]
-        for choices in starts:
-            tokens: tuple[int, ...] = ()
-            for sentence, _ in self.assembly.descend(choices):
-                tokens = tuple(sentence.tolist())
-                yield
-            self._judge(tokens)
-            yield
+        for _ in range(STARTS):
+            yield from self._follow(self.assembly.random_start(length, suffix))
             if len(self.solved) > before:
                 return
 
-    def _around(self, tokens: tuple[int, ...]) -> tuple[Tensor, ...]:
+    def _follow(self, choices: tuple[Tensor, ...]) -> Iterator[None]:
+        tokens: tuple[int, ...] = ()
+        for sentence, _ in self.assembly.descend(choices):
+            tokens = tuple(sentence.tolist())
+            yield
+        self.improved.add(tokens)
+        self._judge(tokens)
+        yield
+
+    def _around(self, keys: KeySearch, tokens: tuple[int, ...]) -> tuple[Tensor, ...]:
         """Return the words to try per position, those of a guess first."""
-        assert self.keys is not None  # guesses come from keys
-        inside = self.keys.allowed(len(tokens))
-        weights = self.keys.support(tokens, self.words.ids)
-        choices = []
+        inside, weights, choices = keys.allowed(len(tokens)), keys.support(tokens), []
         for i, token in enumerate(tokens):
-            here = (inside & (self.words.positions == i)).nonzero()[:, 0]
-            ranked = self.words.ids[here[weights[here].argsort(descending=True)]][:CHOICES].tolist()
+            here = (inside & (keys.positions == i)).nonzero()[:, 0]
+            ranked = keys.ids[here[weights[here].argsort(descending=True)]][:CHOICES].tolist()
             choices.append(torch.tensor([token, *[t for t in ranked if t != token]]))
         return tuple(choices)
 
@@ -204,3 +214,8 @@ class BatchSearch:
             note=f"{len(self.solved)} of {total} sentences proved by the second span",
             done=done or self._missing() == 0,
         )
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two readings of equal length agree in most positions."""
+    return len(one) == len(other) and float((one == other).double().mean()) > ALIKE
