@@ -19,10 +19,6 @@ FIRST = (
     "one sentence a cell, one thread, other work beside it; the span search's seconds hold the public probes of "
     "the place (10 to 17 s), which are measured once per model and place and serve all later sentences"
 )
-CROWDED = (
-    "the span of a large batch tells tokens and positions, not pairs; mates are read from the query gradient, and "
-    "proving whole sentences by the second span did not finish in 90 s on one thread beside other work; 4 batches"
-)
 BASELINE_CELLS = ("0.query", "0.ffn.out", "1.value", "2.ffn.in", "3.query", "4.key")
 
 
@@ -53,38 +49,6 @@ def first_layer() -> list[Row]:
         rows.append(_row(f"{base}: exact match", "1.00", exact, exact == 1, runs, control=control))
         rows.append(_row(f"{base}: slowest", "< 3", round(slow, 2), slow < 3, runs, unit="s", control=None))
     return rows
-
-
-def batch(batches: int = 4, seconds: float = 90) -> list[Row]:
-    """Layer-0 and layer-1 query, eight sentences a batch."""
-    bench = Bench(None, sentences(8 * batches), batch=8)
-    runs = []
-    for i in range(batches):
-        runs.append(bench.run(i, "0.query+1.query", SpanSearch(), seconds))
-        print("batch", i, runs[-1].tokens, runs[-1].scores, round(runs[-1].seconds, 1), runs[-1].note, flush=True)
-    recall, exact = mean(runs, "token_recall"), mean(runs, "exact_match")
-    most = max(r.tokens for r in runs)
-    setting = f"MiniLM, 0.query + 1.query, B=8, up to {most} tokens a batch"
-    return [
-        _row(
-            f"{setting}: token recall",
-            ">= 0.99",
-            round(recall, 4),
-            recall >= 0.99,
-            runs,
-            control=round(mean(runs, "token_recall", "null"), 4),
-            reason=CROWDED,
-        ),
-        _row(
-            f"{setting}: exact sequences",
-            ">= 0.90",
-            round(exact, 4),
-            exact >= 0.9,
-            runs,
-            control=round(mean(runs, "exact_match", "null"), 4),
-            reason=CROWDED,
-        ),
-    ]
 
 
 def published(count: int = 1, seconds: float = 900) -> list[Row]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from unmask.attack import Reconstruction
+from unmask.attacks.batch import read_batch
 from unmask.attacks.evidence import gather
-from unmask.attacks.first_layer import read_batch, read_sentence
+from unmask.attacks.first_layer import read_sentence
 from unmask.attacks.last_token import last_token
 from unmask.attacks.layout import allowed_tokens, labellings, layout, noise_deviation
 from unmask.attacks.prefix_batch import PrefixBatch
