@@ -108,7 +108,6 @@ class SpanSearch:
         probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
         search = SentenceSearch(
             plain=evidence,
-            white=evidence.whitened(probes.white),
             ids=blanks.ids[0],
             free=blanks.free[0].nonzero()[:, 0],
             ranked=probes.distances(evidence, allowed).argsort()[: len(allowed)],
