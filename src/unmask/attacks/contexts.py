@@ -57,7 +57,7 @@ class Contexts:
         for rows in drawn:
             apart = (rows - mean).flatten(1, 2)
             covariance += (apart.transpose(1, 2) @ apart).double() / (mean[0, ..., 0].numel() * (squares - 1))
-        return cls(rows=mean, fixed=torch.stack(fixed).mean(0), white=whitening(covariance, RIDGE))
+        return cls(rows=mean, fixed=torch.stack(fixed).mean(0), white=whitening(covariance, RIDGE).to(mean.dtype))
 
     def table(self, white: Evidence) -> FrozenTable:
         """Return the mean rows as a table of every pool token at every position.
@@ -65,7 +65,7 @@ class Contexts:
         Args:
             white: the evidence in this metric.
         """
-        rows = torch.cat([self.fixed, self.rows.flatten(1, 2)], 1) @ self.white.to(self.rows.dtype)
+        rows = torch.cat([self.fixed, self.rows.flatten(1, 2)], 1) @ self.white
         positions, options = self.rows.shape[1:3]
         return FrozenTable(evidence=white, positions=positions, options=options, fixed=self.fixed.shape[1], rows=rows)
 

@@ -76,7 +76,7 @@ class Probes:
         covariance = within.transpose(1, 2) @ within / (len(sample) * (CONTEXTS - 1))
         known = torch.cat([drawn.mean(0), *[run(part) for part in more.split(SAMPLE) if len(part)]], 1)
         rows = _extended(model.embedding(), torch.cat([sample, more]), known)
-        return cls(rows=rows, white=whitening(covariance, RIDGE))
+        return cls(rows=rows, white=whitening(covariance, RIDGE).to(rows.dtype))
 
     def distances(self, evidence: Evidence, allowed: Tensor) -> Tensor:
         """Return the relative distance (V,) of every token to the evidence, infinity where not allowed.
@@ -120,10 +120,10 @@ def explained(white: Evidence, taken: Tensor, rows: Tensor) -> Tensor:
 
 
 def whitening(covariance: Tensor, ridge: float) -> Tensor:
-    """Return inverse square roots (H, d, d) of covariances plus a share of their mean eigenvalue, in float32."""
+    """Return inverse square roots (H, d, d), float64, of covariances plus a share of their mean eigenvalue."""
     values, vectors = torch.linalg.eigh(covariance)
     floor = (ridge * values.mean(1, keepdim=True)).clamp_min(1e-30)
-    return ((vectors * (values.clamp_min(0) + floor).rsqrt()[:, None, :]) @ vectors.transpose(1, 2)).float()
+    return (vectors * (values.clamp_min(0) + floor).rsqrt()[:, None, :]) @ vectors.transpose(1, 2)
 
 
 def random_context(model: PublicModel, allowed: Tensor, length: int, generator: torch.Generator) -> Tensor:
@@ -142,4 +142,5 @@ def _extended(table: Tensor, tokens: Tensor, rows: Tensor) -> Tensor:
     seen = features[tokens]
     gram = seen.T @ seen + torch.eye(seen.shape[1], dtype=torch.float64)
     weight = torch.linalg.solve(gram, seen.T @ rows.transpose(0, 1).flatten(1).double())
-    return (features.float() @ weight.float()).unflatten(1, (len(rows), -1)).transpose(0, 1).contiguous()
+    found = features.to(rows.dtype) @ weight.to(rows.dtype)
+    return found.unflatten(1, (len(rows), -1)).transpose(0, 1).contiguous()

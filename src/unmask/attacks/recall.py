@@ -52,7 +52,7 @@ class Recall:
             taken: (H, n, d_b) the sentence's rows in that metric.
             count: most tokens to return.
         """
-        rows = self.rows if white.white is None else self.rows @ white.white.to(self.rows.dtype)
+        rows = self.rows if white.white is None else self.rows @ white.white
         return self.tokens[explained(white, taken, rows).argsort(descending=True)[:count]]
 
 
@@ -68,7 +68,7 @@ def likely(probes: Probes, white: Evidence, taken: Tensor, ranked: Tensor, count
         turn: which slice of the rankings to take, from 0.
     """
     rows = probes.rows[:, ranked]
-    rows = rows if white.white is None else rows @ white.white.to(rows.dtype)
+    rows = rows if white.white is None else rows @ white.white
     order = ranked[explained(white, taken, rows).argsort(descending=True)]
     first = (turn * count // 2) % len(ranked)
     return torch.cat([part.roll(-first)[: count // 2] for part in (ranked, order)]).unique()
