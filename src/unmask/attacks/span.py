@@ -18,14 +18,12 @@ from unmask.attacks.rehearsal import Rehearsal, rehearse
 from unmask.attacks.replay import Replay
 from unmask.attacks.sentence_search import SentenceSearch
 from unmask.attacks.spans import visible_space
+from unmask.attacks.vector_search import read_vector
 from unmask.observation import Observation
 from unmask.public import Kind, Place
 from unmask.rng import generator as named
 
-ONE_VECTOR = (
-    "only the first position reaches this component: its gradient has rank one and shows one vector, "
-    "so the other tokens' inputs are not in it"
-)
+NOTHING = "the gradient is zero there: no position reaches this component"
 
 NO_FIRST = (
     "the first position does not reach this component, and no special token is known to stand there, "
@@ -88,11 +86,15 @@ class SpanSearch:
         rehearsals = {place.name: self._rehearse(observation, place) for place in places}
         place = max(places, key=lambda p: (rehearsals[p.name].rank, -(p.layer or 0)))
         seen = rehearsals[place.name]
-        if seen.single or seen.rank == 0:
-            yield Reconstruction(tokens=(), loss=float("inf"), note=ONE_VECTOR, absent=True, done=True)
+        if seen.rank == 0:
+            yield Reconstruction(tokens=(), loss=float("inf"), note=NOTHING, absent=True, done=True)
             return
         model, knowledge = observation.model, observation.knowledge
         rank = visible_space(observation, place).rank
+        if seen.single and rank == 1:
+            for guess in read_vector(observation, place, generator, seed=self.seed):
+                yield self._judged(observation, guess)
+            return
         inferred = min(rank + (seen.missing if seen.complete else 0), model.max_length)
         length = knowledge.lengths[0] if knowledge.lengths else inferred
         if rank == 0 or length <= len(model.vocabulary.prefix) + len(model.vocabulary.suffix):
@@ -110,7 +112,6 @@ class SpanSearch:
         probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
         search = SentenceSearch(
             plain=evidence,
-            white=evidence.whitened(probes.white),
             ids=blanks.ids[0],
             free=blanks.free[0].nonzero()[:, 0],
             ranked=probes.distances(evidence, allowed).argsort()[: len(allowed)],
