@@ -11,7 +11,7 @@ from unmask.attack import Attack
 from unmask.auditor.attempt import attempt
 from unmask.metrics.tokens import FUNCTION_WORDS, score, trivial_guess
 from unmask.rng import generator
-from unmask.surface import Release
+from unmask.surface import Release, Surface
 from unmask.surfaces.gradient import GradientSurface
 from unmask.victim import Secret, Victim
 from unmask.victims import demo, hf
@@ -67,9 +67,13 @@ class Bench:
 
     def run(self, index: int, select: str, attack: Attack, seconds: float, release: Release = PLAIN) -> Run:
         """Attack batch `index` as seen through `select`, labels and lengths known as in the published setting."""
+        surface = GradientSurface(select=select, knows_labels=True, knows_lengths=True, release=release)
+        return self.run_on(index, surface, select, attack, seconds)
+
+    def run_on(self, index: int, surface: Surface, select: str, attack: Attack, seconds: float) -> Run:
+        """Attack what `surface` shows of batch `index`; `select` names the draws of chance."""
         secret = self.secrets[index]
         victim = Victim(model=self.model, mechanism=TorchMechanism(model=self.model), secret=secret)
-        surface = GradientSurface(select=select, knows_labels=True, knows_lengths=True, release=release)
         observation = surface.observe(victim, generator(0, "victim", select, index))
         ended = attempt(attack, observation, generator(0, attack.name, select, index), seconds=seconds)
         guess = ended.best

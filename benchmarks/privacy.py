@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import privacy_accounting, privacy_audit, privacy_decoding, privacy_releases
+from benchmarks import privacy_accounting, privacy_audit, privacy_decoding, privacy_gradient, privacy_releases
 from benchmarks.rows import save
 
 PARTS = {
@@ -13,6 +13,7 @@ PARTS = {
     "matrix": privacy_releases.matrix_rows,
     "decoding": privacy_decoding.rows,
     "audit": privacy_audit.rows,
+    "gradient": privacy_gradient.rows,
 }
 
 
