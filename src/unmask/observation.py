@@ -109,8 +109,8 @@ class ActivationKnowledge:
         clip: norm to which the whole release was clipped, or None.
         prune: share of smallest entries set to zero.
         permuted: whether the rows (tokens) come in an unknown order, the same at every site.
-        kept: positions of the rows that were seen, or None for all of them.
-        length: number of tokens of the input, or None if rows are missing and their number is unknown.
+        kept: positions of the rows that were seen, or None for all of them, or if they are unknown.
+        length: number of tokens of the input, or None if rows are missing and neither which nor how many is known.
     """
 
     dtype: str = field(default="float32")
@@ -131,6 +131,8 @@ class ActivationKnowledge:
         rows = "all rows in their order"
         if self.kept is not None:
             rows = f"{len(self.kept)} of {'an unknown number of' if self.length is None else self.length} rows"
+        elif self.length is None:
+            rows = "some of the rows; which, and how many there were, is unknown"
         if self.permuted:
             rows += ", in an unknown order"
         return (

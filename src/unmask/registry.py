@@ -29,11 +29,14 @@ class Group(StrEnum):
 
 BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     Group.SURFACE: {
+        "attention": "unmask.surfaces.activation:ActivationSurface",
         "gradient": "unmask.surfaces.gradient:GradientSurface",
         "gradient-file": "unmask.surfaces.gradient_file:GradientFile",
         "dp-gradient": "unmask.surfaces.dp_gradient:DpGradientSurface",
     },
     Group.ATTACK: {
+        "activation-span": "unmask.attacks.activation_span:ActivationSpan",
+        "embedding-match": "unmask.attacks.embedding_match:EmbeddingMatch",
         "span": "unmask.attacks.span:SpanSearch",
         "soft-span": "unmask.attacks.soft_span:SoftSpan",
         "lamp": "unmask.attacks.lamp:Lamp",

@@ -98,7 +98,7 @@ def test_a_full_disk_in_the_middle(run: Run, usual: list[object], tmp_path: Path
 
 def test_the_baseline_stands_beside(run: Run, usual: list[object], monkeypatch) -> None:
     usual.remove("--no-baseline")
-    monkeypatch.setattr("unmask.cli.audit.BASELINE", "scripted")
+    monkeypatch.setattr("unmask.auditor.defaults.BASELINE", {"gradient": "scripted"})
     code, out, _ = run(*usual, "--json", "--select", "0.key", "--baseline-cells", "1")
     attacks = {attack["attack"]: attack for attack in json.loads(out)["attacks"]}
     assert code == 0
@@ -230,7 +230,7 @@ def _bad(tmp_path: Path, models: Path, name: str) -> list[object]:
         "selector": ["--select", "0.qery"],
         "pattern": ["--select", "re:("],
         "attack": ["--attack", "spam"],
-        "surface": ["--surface", "attention"],
+        "surface": ["--surface", "ciphertext"],
         "task": ["--task", "translation"],
         "dtype": ["--dtype", "int4"],
         "noise": ["--noise", "-1"],
@@ -264,7 +264,7 @@ def _bad(tmp_path: Path, models: Path, name: str) -> list[object]:
         ("selector", r"--select '0\.qery' matches nothing; the nearest are 0\.query"),
         ("pattern", "--select .*is no regular expression"),
         ("attack", "--attack 'spam' is no attack; choose span"),
-        ("surface", "--surface 'attention'"),
+        ("surface", "--surface 'ciphertext'"),
         ("task", "--task 'translation' is no task"),
         ("dtype", "--dtype 'int4'"),
         ("noise", "--noise -1"),

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unmask.auditor.loop import Finished
-from unmask.auditor.plan import Plan
+from unmask.auditor.plan import Plan, SeenCell
 from unmask.auditor.single import sentences
 from unmask.cli import console
 from unmask.errors import BadInput
@@ -19,6 +19,7 @@ from unmask.report.folder import load
 from unmask.report.rows import rows
 from unmask.rng import generator
 from unmask.surface import Scenario
+from unmask.surfaces.activation import ActivationSurface
 
 
 def preview(plan: Plan, *, json: bool) -> None:
@@ -53,11 +54,16 @@ def preview(plan: Plan, *, json: bool) -> None:
         print(f"  {sentence}")
     print(f"Cells: {len(plan.cells)}")
     for cell in plan.cells:
-        share = form.percent(cell.cell.share)
-        print(f"  {words.place(cell.cell.layer, cell.cell.component)}: {form.count(cell.cell.parameters)} ({share})")
+        print(f"  {words.place(cell.cell.layer, cell.cell.component)}: {_size(cell)}")
     print(f"Gradients per cell: {len(plan.items)}")
     print(f"Attacks: {', '.join(attacks)}")
     print(f"Runs: {runs}, {form.seconds(most)} at most")
+
+
+def _size(cell: SeenCell) -> str:
+    if isinstance(cell.surface, ActivationSurface):
+        return f"{form.count(cell.cell.parameters)} numbers a token"
+    return f"{form.count(cell.cell.parameters)} ({form.percent(cell.cell.share)})"
 
 
 def finish(plan: Plan, done: Finished, *, json: bool, junit_file: Path | None, csv_file: Path | None) -> int:
