@@ -10,7 +10,7 @@ import typer
 from unmask import api
 from unmask.auditor import defaults
 from unmask.auditor.loop import run
-from unmask.cli import console, finish, options
+from unmask.cli import console, defences, finish, options
 from unmask.cli.options import Known
 from unmask.cli.request import Request, plan
 from unmask.errors import BadInput
@@ -49,6 +49,7 @@ def command(
     missing: options.Missing = 0.0,
     positions: options.Positions = Known.KNOWN,
     permuted: options.Permuted = False,
+    defence: defences.Option = None,
     budget: Annotated[str | None, typer.Option(help="Time for everything, such as 5m; default: no limit.")] = None,
     cell_seconds: Annotated[str, typer.Option(help="Time for one attack on one text or batch.")] = "60s",
     seed: options.Seed = 0,
@@ -90,9 +91,10 @@ def command(
         data=data,
         limit=limit,
         surface=seen,
+        defences=tuple(defence or ()),
         select=tuple(select or ()),
         gradients=gradients,
-        attacks=tuple(attack or (defaults.strongest(seen),)),
+        attacks=tuple(attack or defaults.strongest_all(seen, defended=bool(defence))),
         baseline=defaults.BASELINE[surface] if baseline else None,
         baseline_cells=baseline_cells,
         batch=batch,

@@ -43,6 +43,7 @@ def preview(plan: Plan, *, json: bool) -> None:
                 "cells": [asdict(cell.cell) for cell in plan.cells],
                 "items": len(plan.items),
                 "attacks": attacks,
+                "defences": list(plan.guarantees),
                 "runs": runs,
                 "seconds_at_most": most,
             }
@@ -57,6 +58,8 @@ def preview(plan: Plan, *, json: bool) -> None:
         print(f"  {words.place(cell.cell.layer, cell.cell.component)}: {_size(cell)}")
     print(f"Gradients per cell: {len(plan.items)}")
     print(f"Attacks: {', '.join(attacks)}")
+    for guarantee in plan.guarantees:
+        print(f"Defence: {guarantee}")
     print(f"Runs: {runs}, {form.seconds(most)} at most")
 
 
@@ -97,13 +100,13 @@ def finish(plan: Plan, done: Finished, *, json: bool, junit_file: Path | None, c
     if json:
         console.emit({"run": str(done.path), "report": str(report), "planned": done.total, **facts, **_unscored(done)})
     else:
-        _print(done, report, facts)
+        _print(plan, done, report, facts)
     if done.interrupted:
         console.note(f"unmask: stopped; go on with --out {done.path} --resume")
     return 1 if facts["leaks"] else 130 if done.interrupted else 0
 
 
-def _print(done: Finished, report: Path, facts: Mapping[str, object]) -> None:
+def _print(plan: Plan, done: Finished, report: Path, facts: Mapping[str, object]) -> None:
     run = load(done.path)
     grid = cells(run.grid, rows(run.records))
     out = Console()
@@ -120,6 +123,8 @@ def _print(done: Finished, report: Path, facts: Mapping[str, object]) -> None:
     if left and not done.interrupted:
         noun = "run was" if left == 1 else "runs were"
         out.print(f"{left} {noun} left when the budget ended; go on with --resume.", highlight=False)
+    for guarantee in plan.guarantees:
+        out.print(f"Defence {guarantee}", highlight=False)
     # Printed as it is: a wrapped path cannot be copied.
     print(f"Report: {report}")
 
