@@ -15,6 +15,8 @@ from unmask.inversion.reduced import ReducedProblem
 BEND = 0.75  # largest bend of a step against its length, beyond which second order says nothing
 EASE, TIGHTEN = 5.0, 2.0
 LOOSEST, TIGHTEST = 1e-20, 1e20
+STUCK = 1e12  # damping at which steps are shorter than rounding
+CHECK = 5  # steps between two looks at who has arrived
 
 
 class Population(NamedTuple):
@@ -41,8 +43,26 @@ def begin(problem: ReducedProblem, guess: Tensor, damping: float = 0.1) -> Popul
     return Population(guess, loss, torch.full_like(loss, damping))
 
 
-def descend(problem: ReducedProblem, population: Population, steps: int) -> Population:
-    """Return the population after a number of accepted or rejected steps; no loss grows."""
+def descend(problem: ReducedProblem, population: Population, steps: int, enough: float = 0.0) -> Population:
+    """Return the population after a number of accepted or rejected steps; no loss grows.
+
+    Args:
+        problem: what to solve.
+        population: where to begin.
+        steps: steps for each member.
+        enough: loss at which a member rests.
+    """
+    for done in range(0, steps, CHECK):
+        moving = ((population.loss > enough) & (population.damping < STUCK)).nonzero().squeeze(1)
+        if not len(moving):
+            break
+        part = _steps(problem, population.pick(moving), min(CHECK, steps - done))
+        pairs = zip(population, part, strict=True)
+        population = Population(*(whole.index_put((moving,), new) for whole, new in pairs))
+    return population
+
+
+def _steps(problem: ReducedProblem, population: Population, steps: int) -> Population:
     guess, loss, damping = population
     residual, jacobian = problem.residual(guess), problem.jacobian(guess)
     for _ in range(steps):

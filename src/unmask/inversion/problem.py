@@ -21,6 +21,7 @@ Source: Deng, Song, Xie, Yang, "Unmasking Transformers: A Theoretical Approach t
 2023, arXiv 2310.12462 (the loss; the closed forms are derived here).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ class AttentionProblem:
         B: attention output (n x d_v).
 
     Raises:
-        BadInput: if a tensor is missing, is not a finite real matrix, or shapes or types do not fit.
+        BadInput: if a tensor is not a finite real matrix, or shapes or types do not fit.
 
     Example:
         >>> problem = AttentionProblem(W=torch.eye(2), V=torch.eye(2), B=torch.zeros(1, 2))
@@ -86,6 +87,18 @@ class AttentionProblem:
             )
         if self.B.shape[0] == 0:
             raise BadInput("B", tuple(self.B.shape), "has no rows", "give at least one token's output")
+
+    @classmethod
+    def of(cls, seen: Mapping[str, Tensor]) -> "AttentionProblem":
+        """Return the problem of tensors under their names.
+
+        Raises:
+            BadInput: if one of W, V and B is missing or does not fit.
+        """
+        for name in ("W", "V", "B"):
+            if name not in seen:
+                raise BadInput(name, sorted(seen), "is missing", "give W, V and B of one head: each says little alone")
+        return cls(W=seen["W"], V=seen["V"], B=seen["B"])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -157,9 +170,7 @@ def _scores(at: Point, t: Tensor) -> Tensor:
     return t.mT @ at.key + at.query.mT @ t
 
 
-def _check_matrix(name: str, matrix: object) -> None:
-    if not isinstance(matrix, Tensor):
-        raise BadInput(name, matrix, "is no tensor", "give W, V and B of one head; one without the others says little")
+def _check_matrix(name: str, matrix: Tensor) -> None:
     if matrix.ndim != 2 or not matrix.is_floating_point():
         raise BadInput(name, (tuple(matrix.shape), matrix.dtype), "is no real matrix", "give a float matrix")
     if not bool(torch.isfinite(matrix).all()):

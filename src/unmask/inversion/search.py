@@ -27,6 +27,9 @@ from unmask.inversion.starts import gaussian, informed, smallest
 SAME = 1e-2  # relative distance under which two guesses are one
 WIDE = 3.0  # tokens longer than this many times their expected length have escaped
 SHAKE = 0.5  # deviation of a shake, in those of the prior
+GENTLE = 1e-6  # resolution, relative to the largest direction, at which an answer is settled
+ENOUGH = 1e-14  # loss at a coarse resolution with which a guess goes on to the next
+SETTLE = 5  # steps for it
 STRIDE = 30.0  # ratio of two resolutions
 
 
@@ -90,19 +93,33 @@ def search(
     """
     effort = effort or Effort.of(problem.size)
     while True:
+        finalists: Population | None = None
         guess: Tensor | None = None
         for level in levels(problem):
             coarse = problem.coarse(level)
             if guess is None:
                 drawn = informed(problem, effort.draws, scale, generator)
                 guess = smallest(coarse, drawn, effort.starts)
-            population = _sorted(descend(coarse, begin(coarse, guess), effort.steps))
+            population = _sorted(descend(coarse, begin(coarse, guess), effort.steps, ENOUGH))
             for _ in range(effort.rounds + (effort.last if level == 0 else 0)):
                 parents = _distinct(coarse, population, effort.kept, scale)
                 children = begin(coarse, _children(coarse, parents, effort, scale, generator))
-                population = _sorted(descend(coarse, _join(parents, children), effort.steps))
-                yield _sorted(descend(problem, begin(problem, population.guess[: effort.polished]), effort.steps))
+                population = _sorted(descend(coarse, _join(parents, children), effort.steps, ENOUGH))
+                best = begin(problem, population.guess[: effort.polished])
+                finalists = best if finalists is None else _join(finalists, best)
+                finalists = _distinct(
+                    problem, _sorted(descend(problem, finalists, effort.steps)), effort.polished, scale
+                )
+                yield finalists
             guess = _distinct(coarse, population, effort.kept, scale).guess
+
+
+def _polished(problem: ReducedProblem, population: Population, steps: int) -> Population:
+    """Descend at full resolution, then at one where rounding is not enlarged beyond what a step can still lower."""
+    sharp = descend(problem, population, steps)
+    gentle = problem.coarse(GENTLE * float(problem.sizes[0]))
+    settled = begin(problem, descend(gentle, begin(gentle, sharp.guess), SETTLE).guess)
+    return _sorted(Population(settled.guess, settled.loss, sharp.damping))
 
 
 def levels(problem: ReducedProblem) -> list[float]:

@@ -5,8 +5,9 @@ globally; otherwise matrix-free Levenberg-Marquardt descends from restarts aroun
 answers and never end by themselves; `recover` adds a limit.
 """
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ from unmask.inversion.search import SAME, search
 
 LARGEST = 20  # tokens up to which Jacobians of the reduced problem are held
 ZERO = 1e-18  # squared residual, brought to one scale, that counts as none
-WAIT = 8  # rounds without news, beside as many as it took, after which alternatives are no longer sought
+WAIT = 12  # rounds without news, beside twice as many as it took, after which alternatives are no longer sought
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,8 @@ class Solution:
         loss: the published loss at `x`.
         exact: whether nothing but rounding remains of the residual.
         surprise: minus the log posterior of an exact answer, up to a constant; infinity for an inexact one.
-        alternatives: exact answers found so far, this one included.
+        share: posterior share of `x` among the exact answers found; 0 if there is none.
+        answers: exact answers found so far, the likeliest first.
         route: `reduced` or `full`.
         reason: why the reduced problem was not used; empty if it was.
     """
@@ -42,7 +44,8 @@ class Solution:
     loss: float
     exact: bool
     surprise: float
-    alternatives: int
+    share: float
+    answers: tuple[Tensor, ...]
     route: str
     reason: str = ""
 
@@ -72,9 +75,21 @@ def solve(problem: AttentionProblem, generator: torch.Generator, scale: float = 
 
 
 def recover(
-    problem: AttentionProblem, generator: torch.Generator, *, seconds: float = 60.0, scale: float = 1.0
+    problem: AttentionProblem,
+    generator: torch.Generator,
+    *,
+    seconds: float = 60.0,
+    scale: float = 1.0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Solution:
     """Return the best answer within a time limit, sooner if it is exact and looking on brought nothing better.
+
+    Args:
+        problem: weights and output.
+        generator: source of all draws.
+        seconds: time limit; a round that began before it is finished.
+        scale: standard deviation of a token's entries, as far as it is known.
+        clock: what tells the time, such as `time.process_time` on a machine with other work.
 
     Raises:
         BadInput: if the limit or the scale is not positive.
@@ -89,10 +104,10 @@ def recover(
     """
     if not seconds > 0:
         raise BadInput("seconds", seconds, "is not positive", "give a time limit in seconds")
-    began = time.monotonic()
+    began = clock()
     answers = solve(problem, generator, scale)
     best, count, news = next(answers), 1, 1
-    while not (best.exact and count >= 2 * news + WAIT) and time.monotonic() - began < seconds:
+    while not (best.exact and count >= 3 * news + WAIT) and clock() - began < seconds:
         found = next(answers)
         count += 1
         if (found.exact, -found.surprise) > (best.exact, -best.surprise):
@@ -109,34 +124,46 @@ def _reduced(
     for population in search(small, generator, scale):
         if float(population.loss[0]) < nearest[0]:
             nearest = float(population.loss[0]), population.guess[0]
-        _collect(small, population, scale, exact)
-        surprise, guess = min(exact, key=lambda e: e[0]) if exact else (float("inf"), nearest[1])
+        _collect(problem, small, population, scale, exact)
+        ranked = sorted(exact, key=lambda e: e[0])
+        surprise = ranked[0][0] if ranked else float("inf")
+        guess = ranked[0][1] if ranked else nearest[1]
         x = small.tokens(guess)
         yield Solution(
             x=x,
             loss=float(problem.loss(x[None])),
             exact=bool(exact),
             surprise=surprise,
-            alternatives=len(exact),
+            share=1 / sum(math.exp(surprise - other) for other, _ in ranked) if ranked else 0.0,
+            answers=tuple(small.tokens(other) for _, other in ranked),
             route="reduced",
         )
 
 
-def _collect(small: ReducedProblem, population: Population, scale: float, exact: list[tuple[float, Tensor]]) -> None:
-    """Add new exact answers to the list; a residual at the rounding's own level counts against its answer."""
-    n = small.size
+def _collect(
+    problem: AttentionProblem,
+    small: ReducedProblem,
+    population: Population,
+    scale: float,
+    exact: list[tuple[float, Tensor]],
+) -> None:
+    """Add new exact answers: at rounding's level both as published and brought to one scale."""
     found = population.pick(population.loss <= max(ZERO, small.floor))
-    for guess, loss in zip(found.guess, found.loss.tolist(), strict=True):
+    found = found.pick(problem.loss(small.tokens(found.guess)) <= _rounding(problem))
+    for guess in found.guess:
         if all((guess - other).norm() > SAME * guess.norm() for _, other in exact):
-            noise = loss / max(ZERO, small.floor) * n * n / 2
-            surprise = float(small.surprise(guess[None], scale)) + noise
+            surprise = float(small.surprise(guess[None], scale))
             if surprise == surprise:
                 exact.append((surprise, guess))
 
 
+def _rounding(problem: AttentionProblem) -> float:
+    return (64 * torch.finfo(problem.B.dtype).eps) ** 2 * float(problem.B.square().sum())
+
+
 def _full(problem: AttentionProblem, generator: torch.Generator, scale: float, reason: str) -> Iterator[Solution]:
     best: tuple[float, Tensor] | None = None
-    zero = (64 * torch.finfo(problem.B.dtype).eps) ** 2 * float(problem.B.square().sum())
+    zero = _rounding(problem)
     while True:
         for batch in descend_from(problem, restarts(problem, 8, scale, generator)):
             loss, place = batch.loss.min(0)
@@ -147,7 +174,8 @@ def _full(problem: AttentionProblem, generator: torch.Generator, scale: float, r
                 loss=best[0],
                 exact=best[0] <= zero,
                 surprise=0.0 if best[0] <= zero else float("inf"),
-                alternatives=int(best[0] <= zero),
+                share=float(best[0] <= zero),
+                answers=(best[1],) if best[0] <= zero else (),
                 route="full",
                 reason=reason,
             )
