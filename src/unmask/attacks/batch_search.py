@@ -25,6 +25,8 @@ ALIKE = 0.7
 """Share of equal positions above which a start is taken to lead where an earlier one ended."""
 CHOICES = (4, 24)
 """Words tried at each position when the second span decides: first the likeliest, then nearly all."""
+HELD = 4
+"""Guesses of each length that are kept."""
 STARTS = 30
 """Random starts per sentence."""
 
@@ -113,6 +115,7 @@ class BatchSearch:
             held = self.guesses.setdefault(len(tokens), [])
             held.append((float(distances.mean()), tokens))
             held.sort()
+            del held[HELD:]
 
     def _prove(self, tokens: tuple[int, ...]) -> None:
         self.solved.append(tokens)
@@ -131,7 +134,7 @@ class BatchSearch:
         for anchors in self.keys.anchors().split(ANCHORS):
             yield from self._grow(self.keys, anchors, grown)
             for count in CHOICES:
-                for length in sorted(self.guesses, key=lambda length: self.guesses[length][0]):
+                for length in sorted(self._eligible(self.keys), key=lambda n: self.guesses.get(n, [])[:1]):
                     if len(self.solved) > before:
                         return
                     yield from self._descend(self.keys, length, count)
@@ -156,19 +159,23 @@ class BatchSearch:
                 start = keys.read(row, keys.allowed(length), length)
                 if start is not None:
                     found.append((keys.misfit(start) / length, row, length, start))
-        found.sort(key=lambda f: (f[2] > keys.height, f[0]))
+        found.sort(key=lambda f: f[0])
         return [(row, length, start) for _, row, length, start in found]
 
     def _likeliest(self, keys: KeySearch, weights: Tensor) -> list[int]:
         """Return the lengths that hold most of the weights."""
-        return sorted(set(self.lengths), key=lambda length: (-keys.fit(weights, length), length))
+        return sorted(self._eligible(keys), key=lambda length: (-keys.fit(weights, length), length))
+
+    def _eligible(self, keys: KeySearch) -> set[int]:
+        """Return the lengths to try now: what flows cannot make certain waits until the rest is out of the way."""
+        return {length for length in self.lengths if length <= keys.height} or set(self.lengths)
 
     def _descend(self, keys: KeySearch, length: int, count: int) -> Iterator[None]:
         """Improve the best guess of one length by the second span, once."""
-        _, start = self.guesses[length][0]
-        if (start, count) not in self.improved:
-            self.improved.add((start, count))
-            yield from self._follow(self._around(keys, start, count))
+        for _, start in self.guesses.get(length, [])[:1]:
+            if (start, count) not in self.improved:
+                self.improved.add((start, count))
+                yield from self._follow(self._around(keys, start, count))
 
     def _start(self, length: int) -> Iterator[None]:
         """Improve random starts of one length by the second span."""
