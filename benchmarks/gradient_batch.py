@@ -10,7 +10,7 @@ from benchmarks.harness import Bench, Run, mean, sentences, threads
 from benchmarks.rows import Row
 from unmask.attacks.span import SpanSearch
 
-BATCH, COUNT, SECONDS = 8, 20, 120.0
+BATCH, COUNT, SECONDS = 8, 20, 480.0
 SELECT = "0.query+1.query"
 LOG = Path(__file__).parent / "results" / "gradients-batch.jsonl"
 

@@ -82,7 +82,7 @@ def test_the_true_length_ends_where_the_weights_say(batch) -> None:
     counts = secret.ids[secret.mask].bincount()
     words = [int((found.tokens == t).nonzero()[0, 0]) for t in sentence if counts[t] == 1]
     weights = search.affinity(torch.tensor(words)).sum(0)
-    assert max(set(secret.lengths), key=lambda n: search.end(weights, n)) == len(sentence)
+    assert max(set(secret.lengths), key=lambda n: search.fit(weights, n)) == len(sentence)
 
 
 def test_what_is_left_and_the_sparsest_combination_equal_their_slow_twins(batch) -> None:
@@ -94,10 +94,9 @@ def test_what_is_left_and_the_sparsest_combination_equal_their_slow_twins(batch)
     inside[:60] = True
     start = search.shares[:60].clamp(batch_keys.LEAST, 1).numpy()
     flow = search.flow[:, words].numpy()
-    expected = slow.sparsest(search.keys[:, :60].numpy(), flow, start, 4, batch_keys.POWER, batch_keys.SMALLEST)
-    assert torch.allclose(
-        search.joint(search.flow[:, words], inside, 4)[:60], torch.tensor(expected), rtol=1e-6, atol=1e-9
-    )
+    seen = search.attention[:, words, :60].numpy()
+    expected = slow.sparsest(search.keys[:, :60].numpy(), seen, flow, start, 4, batch_keys.POWER, batch_keys.SMALLEST)
+    assert torch.allclose(search.joint(words, inside, 4)[:60], torch.tensor(expected), rtol=1e-6, atol=1e-9)
 
 
 def test_too_many_words_for_the_width_or_another_component_give_none(batch) -> None:

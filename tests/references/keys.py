@@ -14,17 +14,27 @@ def left(keys: np.ndarray, flow: np.ndarray) -> np.ndarray:
 
 
 def sparsest(
-    keys: np.ndarray, flow: np.ndarray, start: np.ndarray, steps: int, power: float, smallest: float
+    keys: np.ndarray,
+    seen: np.ndarray,
+    flow: np.ndarray,
+    start: np.ndarray,
+    steps: int,
+    power: float,
+    smallest: float,
 ) -> np.ndarray:
-    """Return the weights (N,) of the group-sparse combination of keys (heads, N, h) for flows (heads, M, h)."""
+    """Return the weights (N,) of the group-sparse combination of keys (heads, N, h) for flows (heads, M, h).
+
+    `seen` (heads, M, N) scales the keys for each flow.
+    """
     weights = start.copy()
     for step in range(steps):
         energy = np.zeros(len(weights))
         for head in range(len(keys)):
-            moment = sum(w * np.outer(k, k) for w, k in zip(weights, keys[head], strict=True))
-            ridge = max(1e-2 * 0.3**step, smallest) * np.trace(moment) / len(moment)
-            solved = np.linalg.inv(moment + ridge * np.eye(len(moment)))
-            for f in flow[head]:
-                energy += (weights * (keys[head] @ solved @ f)) ** 2
+            for f, attention in zip(flow[head], seen[head], strict=True):
+                scaled = keys[head] * attention[:, None]
+                moment = sum(w * np.outer(k, k) for w, k in zip(weights, scaled, strict=True))
+                ridge = max(1e-2 * 0.3**step, smallest) * np.trace(moment) / len(moment)
+                own = (weights * (scaled @ np.linalg.inv(moment + ridge * np.eye(len(moment))) @ f)) ** 2
+                energy += own / own.max()
         weights = np.maximum(energy / energy.max(), 1e-14) ** power
     return weights

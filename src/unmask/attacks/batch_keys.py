@@ -8,7 +8,7 @@ from torch import Tensor
 from unmask.attacks.batch_flows import Flows
 from unmask.public import Component, InputTable, Place, PublicModel
 
-STEPS, GRADED = 25, 6
+STEPS, GRADED = 20, 6
 POWER = 0.75
 """Between 0.5, which minimises a sum of norms, and 1, which counts pairs: sparser, with more local optima."""
 SMALLEST, FLOOR = 1e-9, 1e-10
@@ -16,8 +16,14 @@ LEAST = 0.01
 """A pair whose share of its token's flow is smaller starts with this weight."""
 JOINED = 0.25
 """Words of a guess whose flow is left unexplained to more than this share do not vote on the others."""
-STRONG = 1e-3
-"""In sentences too long to be certain, the words that weigh at least this share of the heaviest vote."""
+STRONG, MATES = 1e-3, 14
+"""In sentences too long to be certain, so many words vote that weigh at least this share of the heaviest."""
+SURE = 0.9
+"""Share of its flow at one position that makes a token's position sure."""
+GLIMPSE = 0.01
+"""Least attention, of the largest, that is reckoned with."""
+KEPT = 8
+"""Pairs at each position that stay in a regression once its weights are graded."""
 ROUNDS, SWEEPS = 3, 2
 
 
@@ -26,10 +32,12 @@ class KeySearch:
     """Group-sparse regression of flows on keys.
 
     The soft-max makes each dq a combination of its own sentence's keys with coefficients that sum
-    to zero, in every head. The keys of all allowed pairs are known; the sparsest combination that
-    all heads, and all words of a sentence, share is the sentence (focal underdetermined system
-    solver, Gorodnitsky and Rao 1997, by groups). While a sentence is shorter than a head is wide,
-    it is also certain: the keys of the right words leave nothing of their flows.
+    to zero, in every head: `dq_n = sum_j a_nj c_nj k_j` with attention a and `c_nj = do_n . v_j - mean`.
+    Attention is known up to a factor once a word's position is, and c is about equally large for
+    near and far words, so c is what is regressed. The keys of all allowed pairs are known; the
+    sparsest combination that all heads, and all words of a sentence, share is the sentence (focal
+    underdetermined system solver, Gorodnitsky and Rao 1997, by groups). While a sentence is shorter
+    than a head is wide, it is also certain: the keys of the right words leave nothing of their flows.
 
     Args:
         keys: (heads, N, d_head + 1) of every pair, of mean length one, with a one for the zero sum.
@@ -38,6 +46,8 @@ class KeySearch:
         words: (N,) its index.
         positions: (N,) its position.
         special: (T,) True for tokens of no sentence's own.
+        attention: (heads, T, N) of each token on every pair, up to a factor; 1 where its position is not sure.
+        sure: (T,) True for tokens whose position is sure.
         shares: (N,) prior weight of each pair.
         fixed: indices of the tokens that end a sentence, in order.
     """
@@ -48,6 +58,8 @@ class KeySearch:
     words: Tensor
     positions: Tensor
     special: Tensor
+    attention: Tensor
+    sure: Tensor
     shares: Tensor
     fixed: tuple[int, ...]
 
@@ -72,52 +84,70 @@ class KeySearch:
         order = best.argsort(descending=True)
         return order[~self.special[order]]
 
-    def end(self, weights: Tensor, length: int) -> float:
-        """Return the weight of the last pair of a sentence of this length."""
-        last = self.allowed(length) & (self.positions == length - 1)
-        return float(weights[last].max()) if bool(last.any()) else 0.0
+    def fit(self, weights: Tensor, length: int) -> float:
+        """Return the share of weights (N,) on pairs that a sentence of this length can hold."""
+        return float(weights[self.allowed(length)].sum() / weights.sum())
 
     def support(self, tokens: tuple[int, ...]) -> Tensor:
         """Return graded weights (N,) of pairs for the flows of a guess's words together."""
         inside = self.allowed(len(tokens))
-        words = torch.isin(self.ids, torch.tensor(tokens)) & inside
-        pairs = words.nonzero()[:, 0]
-        return self.joint(self.flow[:, self.own(pairs)], inside, GRADED)
+        own = self.own((torch.isin(self.ids, torch.tensor(tokens)) & inside).nonzero()[:, 0])
+        return self.joint(own[self.sure[own]] if bool(self.sure[own].any()) else own, inside, GRADED)
+
+    def mates(self, weights: Tensor) -> Tensor:
+        """Return the indices of the words of sure position that weigh most."""
+        heaviest = weights.argsort(descending=True)
+        words = self.words[heaviest[weights[heaviest] > STRONG * weights.max()]]
+        return words[self.sure[words]][:MATES].unique()
 
     def affinity(self, anchors: Tensor) -> Tensor:
         """Return weights (U, N) of all pairs in the sparsest combination for each anchor's flow alone."""
         weights = self.shares.clamp(LEAST, 1).repeat(len(anchors), 1)
-        transposed = self.keys.transpose(1, 2)
-        unit = torch.eye(self.keys.shape[2], dtype=weights.dtype)
         for step in range(STEPS):
-            ridge, energy = max(1e-2 * 0.3**step, SMALLEST), torch.zeros_like(weights)
-            for key, turned, flow in zip(self.keys, transposed, self.flow, strict=True):
-                moment = (turned * weights[:, None]) @ key
-                size = moment.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-                solved = torch.linalg.solve(moment + ridge * size * unit, flow[anchors][..., None])[..., 0]
-                energy += ((solved @ turned) * weights).square()
+            energy = self._energies(anchors, slice(None), weights, step)
             weights = (energy / energy.amax(1, keepdim=True).clamp_min(1e-300)).clamp_min(1e-14) ** POWER
         return weights
 
-    def joint(self, flow: Tensor, inside: Tensor, steps: int = STEPS) -> Tensor:
-        """Return weights (N,) of the pairs of one sparsest combination for all of flow (heads, M, d_head + 1).
+    def joint(self, voters: Tensor, inside: Tensor, steps: int = STEPS) -> Tensor:
+        """Return weights (N,) of the pairs of one sparsest combination for the flows of several words.
 
         Args:
-            flow: of words of one sentence.
+            voters: (M,) indices of words of one sentence.
             inside: (N,) which pairs may take part.
             steps: few leave the weights graded, many leave a sentence's worth of them.
         """
-        keys, weights = self.keys[:, inside], self.shares[inside].clamp(LEAST, 1)
-        unit, target = torch.eye(keys.shape[2], dtype=keys.dtype), flow.transpose(1, 2)
+        chosen = inside.nonzero()[:, 0]
+        weights = self.shares[chosen].clamp(LEAST, 1)
         for step in range(steps):
-            moment = (keys * weights[:, None]).transpose(1, 2) @ keys
-            size = moment.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-            solved = torch.linalg.solve(moment + max(1e-2 * 0.3**step, SMALLEST) * size * unit, target)
-            energy = ((keys @ solved) * weights[:, None]).square().sum((0, 2))
+            if step == GRADED:
+                kept = self._heaviest(weights, chosen)
+                chosen, weights = chosen[kept], weights[kept]
+            energy = self._energies(voters, chosen, weights.expand(len(voters), -1), step).sum(0)
             weights = (energy / energy.max().clamp_min(1e-300)).clamp_min(1e-14) ** POWER
-        found = torch.zeros(len(self.words), dtype=keys.dtype)
-        found[inside] = weights
+        found = torch.zeros(len(self.words), dtype=weights.dtype)
+        found[chosen] = weights
         return found
+
+    def _energies(self, voters: Tensor, chosen: Tensor | slice, weights: Tensor, step: int) -> Tensor:
+        """Return the energies (M, N) of each voter's coefficients, every head counting the same."""
+        unit, ridge = torch.eye(self.keys.shape[2], dtype=weights.dtype), max(1e-2 * 0.3**step, SMALLEST)
+        total = torch.zeros_like(weights)
+        for keys, flow, attention in zip(self.keys[:, chosen], self.flow, self.attention, strict=True):
+            seen = attention[voters][:, chosen]
+            moment = (keys.T * (weights * seen.square())[:, None]) @ keys
+            size = moment.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+            solved = torch.linalg.solve(moment + ridge * size * unit, flow[voters][..., None])[..., 0]
+            energy = ((solved @ keys.T) * weights * seen).square()
+            total += energy / energy.amax(1, keepdim=True).clamp_min(1e-300)
+        return total
+
+    def _heaviest(self, weights: Tensor, chosen: Tensor) -> Tensor:
+        """Return the indices of the `KEPT` heaviest of chosen pairs at each position."""
+        positions, kept = self.positions[chosen], []
+        for i in positions.unique():
+            here = (positions == i).nonzero()[:, 0]
+            kept.append(here[weights[here].argsort(descending=True)[:KEPT]])
+        return torch.cat(kept)
 
     def read(self, weights: Tensor, inside: Tensor, length: int) -> Tensor | None:
         """Return the heaviest pair (length,) at each position, or None where none is allowed."""
@@ -149,25 +179,22 @@ class KeySearch:
         pairs, best, least = self.read(weights, inside, length), None, float("inf")
         if pairs is None:
             return None
+        if length > self.height:
+            voters = self.mates(weights)
+            return self.read(self.joint(voters, inside), inside, length) if len(voters) else pairs
         for _ in range(ROUNDS):
-            left, own = self.left(pairs), self.own(pairs)
-            voters = own[left[own] < JOINED] if length <= self.height else self._strong(weights, pairs)
+            own, left = self.own(pairs), self.left(pairs)
+            voters = own[left[own] < JOINED]
             if not len(voters):
                 break
-            weights = self.joint(self.flow[:, voters], inside)
-            found = self.read(weights, inside, length)
+            found = self.read(self.joint(voters, inside), inside, length)
             assert found is not None  # every position had a pair before
-            if length <= self.height:
-                found = self.improved(found, inside)
+            found = self.improved(found, inside)
             value = self.misfit(found)
             if value >= least - FLOOR:
                 break
             best, least, pairs = found, value, found
         return best
-
-    def _strong(self, weights: Tensor, pairs: Tensor) -> Tensor:
-        words = self.words[pairs[weights[pairs] > STRONG * weights.max()]]
-        return words[~self.special[words]].unique()
 
     def improved(self, pairs: Tensor, inside: Tensor) -> Tensor:
         """Replace one word after another while the misfit falls."""
@@ -231,19 +258,39 @@ def key_search(model: PublicModel, place: Place, table: InputTable, flows: Flows
     if key is None or place.component is not Component.QUERY or not index.keys() >= set(model.vocabulary.suffix):
         return None
     heads = max((p.heads for p in same if p.component is Component.ATTENTION_OUTPUT), default=1)
-    weight, bias = model.affine(key)
-    keys = table.rows(flows.ids, flows.positions).double() @ weight.double().T + bias.double()
-    keys = keys.view(len(keys), heads, -1)
-    keys = keys / keys.norm(dim=2).mean()
+    keys = _mapped(model, key, table, flows.ids, flows.positions, heads)
+    best, pair = _surest(flows)
+    queries = _mapped(model, place, table, flows.tokens, flows.positions[pair], heads)
+    scores = queries @ keys.transpose(1, 2) / keys.shape[2] ** 0.5
+    seen = (scores - scores.amax(2, keepdim=True)).exp().square().add(GLIMPSE**2).sqrt()
+    sure = best > SURE
+    keys = keys / keys.norm(dim=2).mean(1)[:, None, None]
     flow = flows.flow / flows.flow.norm(dim=1, keepdim=True).clamp_min(1e-300)
-    vocabulary = model.vocabulary
+    special = torch.tensor([int(t) in model.vocabulary.special for t in flows.tokens])
     return KeySearch(
-        keys=torch.cat([keys, torch.ones(len(keys), heads, 1, dtype=keys.dtype)], 2).transpose(0, 1).contiguous(),
+        keys=torch.cat([keys, torch.ones_like(keys[:, :, :1])], 2),
         flow=torch.nn.functional.pad(flow.view(len(flow), heads, -1), (0, 1)).transpose(0, 1).contiguous(),
         ids=flows.ids,
         words=flows.words,
         positions=flows.positions,
-        special=torch.tensor([int(t) in vocabulary.special for t in flows.tokens]),
+        special=special,
+        attention=torch.where(sure[:, None], seen, torch.ones_like(seen)),
+        sure=sure & ~special,
         shares=flows.shares,
-        fixed=tuple(index[t] for t in vocabulary.suffix),
+        fixed=tuple(index[t] for t in model.vocabulary.suffix),
     )
+
+
+def _mapped(model: PublicModel, place: Place, table: InputTable, ids: Tensor, positions: Tensor, heads: int) -> Tensor:
+    """Return the output (heads, n, d_head) of a linear map of the first layer."""
+    weight, bias = model.affine(place)
+    outputs = table.rows(ids, positions).double() @ weight.double().T + bias.double()
+    return outputs.view(len(ids), heads, -1).transpose(0, 1).contiguous()
+
+
+def _surest(flows: Flows) -> tuple[Tensor, Tensor]:
+    """Return each token's largest share (T,) and the pair (T,) that has it."""
+    table = torch.full((len(flows.tokens), len(flows.ids)), -1.0, dtype=flows.shares.dtype)
+    table[flows.words, torch.arange(len(flows.ids))] = flows.shares
+    best, pair = table.max(1)
+    return best, pair

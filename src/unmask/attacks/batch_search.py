@@ -19,12 +19,14 @@ from unmask.public import Place
 
 ANCHORS = 16
 """Words whose sentences are sought at a time."""
-LENGTHS = 2
+LENGTHS = 3
 """Sentence lengths tried for a word, likeliest first."""
 ALIKE = 0.7
 """Share of equal positions above which a start is taken to lead where an earlier one ended."""
-CHOICES = 8
-"""Words tried at each position when the second span decides."""
+CHOICES = (4, 24)
+"""Words tried at each position when the second span decides: first the likeliest, then nearly all."""
+HELD = 4
+"""Guesses of each length that are kept."""
 STARTS = 30
 """Random starts per sentence."""
 
@@ -48,7 +50,7 @@ class BatchSearch:
     generator: torch.Generator
     solved: list[tuple[int, ...]] = field(default_factory=list, init=False)
     guesses: dict[int, list[tuple[float, tuple[int, ...]]]] = field(default_factory=dict, init=False)
-    improved: set[tuple[int, ...]] = field(default_factory=set, init=False)
+    improved: set[tuple[tuple[int, ...], int]] = field(default_factory=set, init=False)
     lengths: tuple[int, ...] = field(default=(), init=False)
     words: Words = field(init=False)
     keys: KeySearch | None = field(default=None, init=False)
@@ -113,6 +115,7 @@ class BatchSearch:
             held = self.guesses.setdefault(len(tokens), [])
             held.append((float(distances.mean()), tokens))
             held.sort()
+            del held[HELD:]
 
     def _prove(self, tokens: tuple[int, ...]) -> None:
         self.solved.append(tokens)
@@ -130,10 +133,11 @@ class BatchSearch:
         grown: list[Tensor] = []
         for anchors in self.keys.anchors().split(ANCHORS):
             yield from self._grow(self.keys, anchors, grown)
-            for length in sorted(set(self.lengths)):
-                if len(self.solved) > before:
-                    return
-                yield from self._descend(self.keys, length)
+            for count in CHOICES:
+                for length in sorted(self._eligible(self.keys), key=lambda n: self.guesses.get(n, [])[:1]):
+                    if len(self.solved) > before:
+                        return
+                    yield from self._descend(self.keys, length, count)
 
     def _grow(self, keys: KeySearch, anchors: Tensor, grown: list[Tensor]) -> Iterator[None]:
         """Grow sentences from the flows of a few words."""
@@ -155,20 +159,23 @@ class BatchSearch:
                 start = keys.read(row, keys.allowed(length), length)
                 if start is not None:
                     found.append((keys.misfit(start) / length, row, length, start))
-        found.sort(key=lambda f: (f[2] > keys.height, f[0]))
+        found.sort(key=lambda f: f[0])
         return [(row, length, start) for _, row, length, start in found]
 
     def _likeliest(self, keys: KeySearch, weights: Tensor) -> list[int]:
-        """Return the lengths whose end weighs most."""
-        ends = {length: keys.end(weights, length) for length in set(self.lengths)}
-        return sorted(ends, key=lambda length: (-ends[length], length))
+        """Return the lengths that hold most of the weights."""
+        return sorted(self._eligible(keys), key=lambda length: (-keys.fit(weights, length), length))
 
-    def _descend(self, keys: KeySearch, length: int) -> Iterator[None]:
+    def _eligible(self, keys: KeySearch) -> set[int]:
+        """Return the lengths to try now: what flows cannot make certain waits until the rest is out of the way."""
+        return {length for length in self.lengths if length <= keys.height} or set(self.lengths)
+
+    def _descend(self, keys: KeySearch, length: int, count: int) -> Iterator[None]:
         """Improve the best guess of one length by the second span, once."""
-        held = [tokens for _, tokens in self.guesses.get(length, []) if tokens not in self.improved][:1]
-        for start in held:
-            self.improved.add(start)
-            yield from self._follow(self._around(keys, start))
+        for _, start in self.guesses.get(length, [])[:1]:
+            if (start, count) not in self.improved:
+                self.improved.add((start, count))
+                yield from self._follow(self._around(keys, start, count))
 
     def _start(self, length: int) -> Iterator[None]:
         """Improve random starts of one length by the second span."""
@@ -183,16 +190,15 @@ class BatchSearch:
         for sentence, _ in self.assembly.descend(choices):
             tokens = tuple(sentence.tolist())
             yield
-        self.improved.add(tokens)
         self._judge(tokens)
         yield
 
-    def _around(self, keys: KeySearch, tokens: tuple[int, ...]) -> tuple[Tensor, ...]:
-        """Return the words to try per position, those of a guess first."""
+    def _around(self, keys: KeySearch, tokens: tuple[int, ...], count: int) -> tuple[Tensor, ...]:
+        """Return so many words to try per position, those of a guess first."""
         inside, weights, choices = keys.allowed(len(tokens)), keys.support(tokens), []
         for i, token in enumerate(tokens):
             here = (inside & (keys.positions == i)).nonzero()[:, 0]
-            ranked = keys.ids[here[weights[here].argsort(descending=True)]][:CHOICES].tolist()
+            ranked = keys.ids[here[weights[here].argsort(descending=True)]][:count].tolist()
             choices.append(torch.tensor([token, *[t for t in ranked if t != token]]))
         return tuple(choices)
 
