@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -65,16 +66,23 @@ class Bench:
         examples = examples[:count]
         self.secrets = secrets(examples, self.model, self.loaded.encode, batch=batch)
 
-    def run(self, index: int, select: str, attack: Attack, seconds: float, release: Release = PLAIN) -> Run:
-        """Attack batch `index` as seen through `select`, labels and lengths known as in the published setting."""
-        surface = GradientSurface(select=select, knows_labels=True, knows_lengths=True, release=release)
-        return self.run_on(index, surface, select, attack, seconds)
+    def run(
+        self,
+        index: int,
+        select: str,
+        attack: Attack[Any],
+        seconds: float,
+        release: Release = PLAIN,
+        surface: Surface[Any, Any] | None = None,
+    ) -> Run:
+        """Attack batch `index` as seen through a surface.
 
-    def run_on(self, index: int, surface: Surface, select: str, attack: Attack, seconds: float) -> Run:
-        """Attack what `surface` shows of batch `index`; `select` names the draws of chance."""
+        By default through `select` of the gradient, labels and lengths known as in the published setting.
+        """
         secret = self.secrets[index]
         victim = Victim(model=self.model, mechanism=TorchMechanism(model=self.model), secret=secret)
-        observation = surface.observe(victim, generator(0, "victim", select, index))
+        seen = surface or GradientSurface(select=select, knows_labels=True, knows_lengths=True, release=release)
+        observation = seen.observe(victim, generator(0, "victim", select, index))
         ended = attempt(attack, observation, generator(0, attack.name, select, index), seconds=seconds)
         guess = ended.best
         tokens = guess.tokens if guess else ()

@@ -37,7 +37,7 @@ def measure() -> None:
                     surface = DpGradientSurface(base=base, clip=CLIP, noise=sigma, reading=reading)
                     # Before the noise the exact search applies; after it, the soft one.
                     attack: Attack = SpanSearch() if reading is Reading.PRE_NOISE else SoftSpan()
-                    run = bench.run_on(index, surface, select, attack, SECONDS)
+                    run = bench.run(index, select, attack, SECONDS, surface=surface)
                     line = dict(zip(("sigma", "reading", "select", "index"), key, strict=True)) | asdict(run)
                     with LOG.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(line) + "\n")

@@ -29,20 +29,20 @@ class Group(StrEnum):
 
 BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     Group.SURFACE: {
-        "attention": "unmask.surfaces.activation:ActivationSurface",
         "gradient": "unmask.surfaces.gradient:GradientSurface",
         "gradient-file": "unmask.surfaces.gradient_file:GradientFile",
         "dp-gradient": "unmask.surfaces.dp_gradient:DpGradientSurface",
+        "attention": "unmask.surfaces.activation:ActivationSurface",
     },
     Group.ATTACK: {
-        "activation-span": "unmask.attacks.activation_span:ActivationSpan",
-        "embedding-match": "unmask.attacks.embedding_match:EmbeddingMatch",
         "span": "unmask.attacks.span:SpanSearch",
         "soft-span": "unmask.attacks.soft_span:SoftSpan",
         "lamp": "unmask.attacks.lamp:Lamp",
         "tag": "unmask.attacks.matching:tag",
         "dlg": "unmask.attacks.matching:dlg",
         "bag": "unmask.attacks.bag:EmbeddingBag",
+        "activation-span": "unmask.attacks.activation_span:ActivationSpan",
+        "embedding-match": "unmask.attacks.embedding_match:EmbeddingMatch",
     },
     Group.DEFENCE: {
         "perturb": "unmask.defences.perturb:Perturb",
