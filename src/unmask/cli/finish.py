@@ -22,6 +22,10 @@ from unmask.surface import Scenario
 from unmask.surfaces.activation import ActivationSurface
 
 
+WIDEST = 8
+"""Columns of the table in the terminal, beyond which it is turned if that makes it narrower."""
+
+
 def preview(plan: Plan, *, json: bool) -> None:
     """Print what an audit would do, and compute no attack.
 
@@ -130,22 +134,26 @@ def _print(plan: Plan, done: Finished, report: Path, facts: Mapping[str, object]
 
 
 def _heat(grid: Sequence[CellView]) -> Table:
-    """Return the ROUGE-1 of every cell, layer by layer."""
-    columns = list(dict.fromkeys(cell.plan.component for cell in grid))
-    table = Table(title="ROUGE-1 of what came back", box=None, title_justify="left")
+    """Return the leak of every cell, layers down and components across, or turned where that is narrower."""
+    found = {(cell.plan.layer, cell.plan.component): cell for cell in grid}
+    layers = {layer: words.layer(layer) for layer, _ in found}
+    components = {component: words.component(component) for _, component in found}
+    score = next((cell.best.kind.leak_name for cell in grid if cell.best is not None), "Leak")
+    table = Table(title=f"{score} of what came back", box=None, title_justify="left")
+    turned = len(components) > WIDEST and len(layers) < len(components)
     table.add_column("")
-    for column in columns:
-        table.add_column(words.component(column), justify="right")
-    for layer in dict.fromkeys(cell.plan.layer for cell in grid):
-        found = {cell.plan.component: cell for cell in grid if cell.plan.layer == layer}
-        table.add_row(words.layer(layer), *[_value(found.get(column)) for column in columns])
+    for name in (layers if turned else components).values():
+        table.add_column(name, justify="right")
+    for row, name in (components if turned else layers).items():
+        line = [found.get((column, row) if turned else (row, column)) for column in (layers if turned else components)]
+        table.add_row(name, *map(_value, line))
     return table
 
 
 def _value(cell: CellView | None) -> str:
     if cell is None or cell.best is None:
         return "absent" if cell is not None and cell.absent else form.score(None)
-    value = cell.best.mean(words.LEAK) or 0.0
+    value = cell.best.leak
     colour = "bold red" if value >= 0.9 else "yellow" if value >= 0.3 else "green"
     return f"[{colour}]{form.score(value)}[/]"
 
