@@ -21,7 +21,6 @@ from unmask.rng import generator
 from unmask.surface import Scenario
 from unmask.surfaces.activation import ActivationSurface
 
-
 WIDEST = 8
 """Columns of the table in the terminal, beyond which it is turned if that makes it narrower."""
 
@@ -140,13 +139,17 @@ def _heat(grid: Sequence[CellView]) -> Table:
     components = {component: words.component(component) for _, component in found}
     score = next((cell.best.kind.leak_name for cell in grid if cell.best is not None), "Leak")
     table = Table(title=f"{score} of what came back", box=None, title_justify="left")
-    turned = len(components) > WIDEST and len(layers) < len(components)
     table.add_column("")
-    for name in (layers if turned else components).values():
+    if len(components) > WIDEST and len(layers) < len(components):
+        for name in layers.values():
+            table.add_column(name, justify="right")
+        for component, name in components.items():
+            table.add_row(name, *[_value(found.get((layer, component))) for layer in layers])
+        return table
+    for name in components.values():
         table.add_column(name, justify="right")
-    for row, name in (components if turned else layers).items():
-        line = [found.get((column, row) if turned else (row, column)) for column in (layers if turned else components)]
-        table.add_row(name, *map(_value, line))
+    for layer, name in layers.items():
+        table.add_row(name, *[_value(found.get((layer, component))) for component in components])
     return table
 
 
