@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unmask import api
-from unmask.auditor import prepare
+from unmask.auditor import defended, prepare
 from unmask.auditor.plan import Plan, SeenCell
 from unmask.cli import defences
 from unmask.cli.options import at_least_one
@@ -81,8 +81,8 @@ def plan(request: Request) -> Plan:
         cells = api.cells_of(who, request.surface, request.select or (prepare.GRID,))
     else:
         items, cells = _saved(request, request.gradients, who)
-    guarantees = defences.stated(cells, guards)
-    cells = defences.protected(cells, guards)
+    guarantees = defended.stated(cells, guards)
+    cells = defended.protected(cells, guards)
     baseline_cells = max(0, request.baseline_cells)
     roles = api.roles(attacks, request.baseline, len(cells), baseline_cells, request.surface)
     own = request.texts is None and request.data is None and request.gradients is None
