@@ -22,15 +22,10 @@ from unmask.surface import Release
 from unmask.victim import Secret
 from unmask.victims.corpora import Example, from_parquet
 
-FIRST = (
-    "one sentence a cell, one thread, other work beside it; the span search's seconds hold the public probes of "
-    "the place (10 to 17 s), which are measured once per model and place and serve all later sentences"
-)
 CROWDED = (
     "the span of a large batch tells tokens and positions, not pairs; mates are read from the query gradient, and "
     "proving whole sentences by the second span did not finish in 90 s on one thread beside other work; 4 batches"
 )
-BASELINE_CELLS = ("0.query", "0.ffn.out", "1.value", "2.ffn.in", "3.query", "4.key")
 
 
 def _row(setting: str, bar: str, measured: float | str, holds: bool, runs: Sequence[Run], **more: object) -> Row:
@@ -123,45 +118,6 @@ def causal(places: Sequence[str] = ("1.value", "15.ffn.in", "28.attention.output
 
 def _cut(secret: Secret, length: int) -> Secret:
     return replace(secret, ids=secret.ids[:, :length], mask=secret.mask[:, :length])
-
-
-def published(count: int = 1, seconds: float = 900) -> list[Row]:
-    """The published method beside the span search on the same observations."""
-    bench, rows = Bench(None, sentences(30), count=count + 1, longest=24), []
-    for select in BASELINE_CELLS:
-        ours, theirs = [], []
-        for i in range(count):
-            ours.append(bench.run(i, select, SpanSearch(), 60))
-            theirs.append(bench.run(i, select, Lamp(), seconds))
-            print(
-                select,
-                i,
-                ours[-1].scores,
-                round(ours[-1].seconds, 1),
-                theirs[-1].scores,
-                round(theirs[-1].seconds, 1),
-                flush=True,
-            )
-        a, b = mean(ours, "rouge1"), mean(theirs, "rouge1")
-        two_a, two_b = mean(ours, "rouge2"), mean(theirs, "rouge2")
-        ratio = statistics.fmean(r.seconds for r in theirs) / statistics.fmean(r.seconds for r in ours)
-        exact = mean(ours, "exact_match") == 1
-        measured = f"R-1 {a:.3f} / R-2 {two_a:.3f}, {ratio:.0f}x faster"
-        control = f"R-1 {b:.3f} / R-2 {two_b:.3f}"
-        better = (a, two_a) > (b, two_b) and a >= b
-        bar = "higher ROUGE; >= 20x faster" if exact else "higher ROUGE"
-        rows.append(
-            _row(
-                f"MiniLM, {select}: span search against LAMP cosine, 2,000 steps",
-                bar,
-                measured,
-                better and (not exact or ratio >= 20),
-                theirs,
-                control=control,
-                reason=FIRST,
-            )
-        )
-    return rows
 
 
 def noisy(

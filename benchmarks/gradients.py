@@ -2,14 +2,16 @@
 
 import sys
 
-from benchmarks import gradient_grid, gradient_parts
+from benchmarks import gradient_grid, gradient_parts, gradient_published
 from benchmarks.harness import threads
 from benchmarks.rows import Row, save
 
 
 def grid() -> list[Row]:
     """Measure what the grid's log lacks, then make its rows."""
+    threads(gradient_grid.THREADS)
     gradient_grid.measure()
+    threads()
     return gradient_grid.rows()
 
 
@@ -19,7 +21,7 @@ PARTS = {
     "batch": gradient_parts.batch,
     "causal": gradient_parts.causal,
     "grid": grid,
-    "published": gradient_parts.published,
+    "published": gradient_published.published,
     "noisy": gradient_parts.noisy,
 }
 
