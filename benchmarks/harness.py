@@ -1,7 +1,8 @@
 """What every program here shares: real sentences, one attack on one observation, and its scores."""
 
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,13 +66,22 @@ class Bench:
         examples = examples[:count]
         self.secrets = secrets(examples, self.model, self.loaded.encode, batch=batch)
 
-    def run(self, index: int, select: str, attack: Attack, seconds: float, release: Release = PLAIN) -> Run:
+    def run(
+        self,
+        index: int,
+        select: str,
+        attack: Attack,
+        seconds: float,
+        release: Release = PLAIN,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Run:
         """Attack batch `index` as seen through `select`, labels and lengths known as in the published setting."""
         secret = self.secrets[index]
         victim = Victim(model=self.model, mechanism=TorchMechanism(model=self.model), secret=secret)
         surface = GradientSurface(select=select, knows_labels=True, knows_lengths=True, release=release)
         observation = surface.observe(victim, generator(0, "victim", select, index))
-        ended = attempt(attack, observation, generator(0, attack.name, select, index), seconds=seconds)
+        chance = generator(0, attack.name, select, index)
+        ended = attempt(attack, observation, chance, seconds=seconds, clock=clock)
         guess = ended.best
         tokens = guess.tokens if guess else ()
         bag = guess.bag if guess else ()
