@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ STUCK = 6
 AT_ONCE = 64
 
 
+@runtime_checkable
 class Goal(Protocol):
     """What the inputs of the right sentence come close to."""
 
