@@ -9,17 +9,10 @@ import torch
 from benchmarks.gradient_grid import COMMAND
 from benchmarks.harness import Bench, Run, mean, sentences
 from benchmarks.rows import Row
-from unmask.attacks.lamp import Lamp
 from unmask.attacks.span import SpanSearch
 from unmask.attacks.vocabulary_test import projected_distances, vocabulary_distances
 from unmask.public import InputTable
 from unmask.subspace import row_space
-
-FIRST = (
-    "one sentence a cell, one thread, other work beside it; the span search's seconds hold the public probes of "
-    "the place (10 to 17 s), which are measured once per model and place and serve all later sentences"
-)
-BASELINE_CELLS = ("0.query", "0.ffn.out", "1.value", "2.ffn.in", "3.query", "4.key")
 
 
 def _row(setting: str, bar: str, measured: float | str, holds: bool, runs: Sequence[Run], **more: object) -> Row:
@@ -48,45 +41,6 @@ def first_layer() -> list[Row]:
         base = f"MiniLM, 0.{component} alone, B=1"
         rows.append(_row(f"{base}: exact match", "1.00", exact, exact == 1, runs, control=control))
         rows.append(_row(f"{base}: slowest", "< 3", round(slow, 2), slow < 3, runs, unit="s", control=None))
-    return rows
-
-
-def published(count: int = 1, seconds: float = 900) -> list[Row]:
-    """The published method beside the span search on the same observations."""
-    bench, rows = Bench(None, sentences(30), count=count + 1, longest=24), []
-    for select in BASELINE_CELLS:
-        ours, theirs = [], []
-        for i in range(count):
-            ours.append(bench.run(i, select, SpanSearch(), 60))
-            theirs.append(bench.run(i, select, Lamp(), seconds))
-            print(
-                select,
-                i,
-                ours[-1].scores,
-                round(ours[-1].seconds, 1),
-                theirs[-1].scores,
-                round(theirs[-1].seconds, 1),
-                flush=True,
-            )
-        a, b = mean(ours, "rouge1"), mean(theirs, "rouge1")
-        two_a, two_b = mean(ours, "rouge2"), mean(theirs, "rouge2")
-        ratio = statistics.fmean(r.seconds for r in theirs) / statistics.fmean(r.seconds for r in ours)
-        exact = mean(ours, "exact_match") == 1
-        measured = f"R-1 {a:.3f} / R-2 {two_a:.3f}, {ratio:.0f}x faster"
-        control = f"R-1 {b:.3f} / R-2 {two_b:.3f}"
-        better = (a, two_a) > (b, two_b) and a >= b
-        bar = "higher ROUGE; >= 20x faster" if exact else "higher ROUGE"
-        rows.append(
-            _row(
-                f"MiniLM, {select}: span search against LAMP cosine, 2,000 steps",
-                bar,
-                measured,
-                better and (not exact or ratio >= 20),
-                theirs,
-                control=control,
-                reason=FIRST,
-            )
-        )
     return rows
 
 

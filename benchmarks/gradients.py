@@ -2,14 +2,23 @@
 
 import sys
 
-from benchmarks import gradient_batch, gradient_causal, gradient_grid, gradient_noise, gradient_parts
+from benchmarks import (
+    gradient_batch,
+    gradient_causal,
+    gradient_grid,
+    gradient_noise,
+    gradient_parts,
+    gradient_published,
+)
 from benchmarks.harness import threads
 from benchmarks.rows import Row, save
 
 
 def grid() -> list[Row]:
     """Measure what the grid's log lacks, then make its rows."""
+    threads(gradient_grid.THREADS)
     gradient_grid.measure()
+    threads()
     return gradient_grid.rows()
 
 
@@ -25,7 +34,7 @@ PARTS = {
     "batch": batch,
     "causal": gradient_causal.causal,
     "grid": grid,
-    "published": gradient_parts.published,
+    "published": gradient_published.published,
     "noisy": gradient_noise.noisy,
 }
 

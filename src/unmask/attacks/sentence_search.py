@@ -20,12 +20,15 @@ GAIN = 1e-7
 STUCK = 4
 LIMIT = 2500
 SQUARES = 2
-POOL = 60
-PROBED = 4096
+POOL = 50
+PROBED = 3072
 AGAIN = 4
 """Rounds after which words are probed again in the context of the guess."""
 TRIED = 20
 THOROUGH = 128
+FEWEST = 8
+MOST = 0.95
+"""Share of the distance to the span that the positions under change hold."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -57,18 +60,18 @@ class SentenceSearch:
     replays: int = field(default=0, init=False)
     kicks: int = field(default=0, init=False)
     turn: int = field(default=0, init=False)
+    orders: dict[int, Tensor] = field(default_factory=dict, init=False)
 
     def run(self) -> Iterator[tuple[Tensor, float]]:
         """Yield (sentence, unexplained share in the plain metric) after every round, until solved."""
         current, white = self._start()
-        orders = reorderings(len(self.free), LIMIT, self.generator)
         recall = self._recall(white, current)
         evidence, stuck, rounds = white, 0, 0
         score = self._score(evidence, current[None])[0].item()
         best, best_score = current, float("inf")
         while True:
             rounds += 1
-            found, value = self._round(evidence, current, score, orders, recall, stuck=stuck)
+            found, value = self._round(evidence, current, score, recall, stuck=stuck)
             if value < score - GAIN:
                 current, score, stuck = found, value, 0
             else:
@@ -83,12 +86,13 @@ class SentenceSearch:
                 return
             if stuck >= STUCK:
                 self.kicks += 1
-                current, stuck = self._kick(best, orders), 0
+                current, stuck = self._kick(best), 0
                 score = self._score(evidence, current[None])[0].item()
             if stuck == 2 or rounds % AGAIN == 0:
                 # A word that both rankings misjudge has its turn when another slice of them is probed.
                 self.turn += stuck == 2
                 recall = self._recall(white, current)
+                yield best, best_score  # a caller's time may be up
 
     def _start(self) -> tuple[Tensor, Evidence]:
         pool = self.ranked[: len(self.free) + POOL]
@@ -115,7 +119,13 @@ class SentenceSearch:
         tokens = likely(self.probes, white, taken, self.ranked, PROBED, self.turn)
         return Recall.measure(self.plain, current, self.free, tokens, self.generator)
 
-    def _kick(self, sentence: Tensor, orders: Tensor) -> Tensor:
+    def _orders(self, count: int) -> Tensor:
+        if count not in self.orders:
+            self.orders[count] = reorderings(count, LIMIT, self.generator)
+        return self.orders[count]
+
+    def _kick(self, sentence: Tensor) -> Tensor:
+        orders = self._orders(len(self.free))
         tokens = sentence[self.free]
         for _ in range(1 + self.kicks % 3):
             tokens = tokens[orders[int(torch.randint(len(orders), (1,), generator=self.generator))]]
@@ -126,38 +136,49 @@ class SentenceSearch:
         evidence: Evidence,
         current: Tensor,
         score: float,
-        orders: Tensor,
         recall: Recall,
         *,
         stuck: int,
     ) -> tuple[Tensor, float]:
         """Return the best replayed neighbour of a sentence and its score."""
-        missing = recall.missing(evidence, self._rows(evidence, current), 40 if stuck > 1 else 16)
+        rows = self._rows(evidence, current)
+        free = self.free if stuck else self._suspects(evidence, rows)
+        missing = recall.missing(evidence, rows, 40 if stuck > 1 else 16)
         extra = torch.cat([missing, self.ranked[: len(self.free) // 2 + 8]])
-        extra = extra[~torch.isin(extra, current[self.free])].unique()
-        table = options(evidence, current, self.free, extra)
-        tokens = torch.cat([current[self.free], extra])
-        lists = self._proposals(table, orders)
-        found, scores = self._replay(evidence, tokens[lists[: len(lists) - THOROUGH]])
-        if scores[0] >= score - GAIN and stuck > 0 and len(self.free) > 1:
-            own = table.distances(relative=False)[:, : len(self.free)].diagonal()
-            trials = reinserted(evidence, current, self.free, own, tokens.unique())
-            found, scores = self._replay(evidence, trials[:, self.free])
+        extra = extra[~torch.isin(extra, current[free])].unique()
+        table = options(evidence, current, free, extra)
+        tokens = torch.cat([current[free], extra])
+        lists = self._proposals(table)
+        found, scores = self._replay(evidence, current, free, tokens[lists[: len(lists) - THOROUGH]])
+        if scores[0] >= score - GAIN and stuck > 0 and len(free) > 1:
+            own = table.distances(relative=False)[:, : len(free)].diagonal()
+            trials = reinserted(evidence, current, free, own, tokens.unique())
+            found, scores = self._replay(evidence, current, free, trials[:, free])
         if scores[0] >= score - GAIN and stuck > 1:
-            found, scores = self._replay(evidence, tokens[lists[len(lists) - THOROUGH :]])
+            found, scores = self._replay(evidence, current, free, tokens[lists[len(lists) - THOROUGH :]])
         if scores[0] < score - GAIN:
             return self._combined(evidence, current, found[:8], scores[:8])
         return current, score
 
-    def _proposals(self, table: FrozenTable, orders: Tensor) -> Tensor:
+    def _suspects(self, evidence: Evidence, rows: Tensor) -> Tensor:
+        """Return the free positions whose rows hold most of what lies outside the span, and their neighbours."""
+        inside = (rows @ evidence.bases.to(rows.dtype)).square().sum(-1)
+        outside = (rows.square().sum(-1) - inside).mean(0).clamp_min(0)
+        own = outside[self.free - (1 if evidence.differences else 0)]
+        order = own.argsort(descending=True)
+        share = own[order].cumsum(0) / own.sum().clamp_min(1e-30)
+        marked = torch.zeros(len(own) + 2, dtype=torch.bool)
+        marked[1 + order[: max(FEWEST, int((share < MOST).sum()) + 1)]] = True
+        return self.free[marked[1:-1] | marked[:-2] | marked[2:]]
+
+    def _proposals(self, table: FrozenTable) -> Tensor:
         """Return choices (M, N) worth a replay; the last `THOROUGH` only when others fail.
 
         Args:
             table: every option in the frozen context.
-            orders: reorderings.
         """
         count = table.positions
-        here = torch.arange(count)
+        here, orders = torch.arange(count), self._orders(count)
         lists = [table.greedy()]
         for relative in (False, True):
             distances = table.distances(relative=relative)
@@ -184,9 +205,9 @@ class SentenceSearch:
                 chain.append(step)
         return chain[1:]
 
-    def _replay(self, evidence: Evidence, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        sentences = self.ids.repeat(len(tokens), 1)
-        sentences[:, self.free] = tokens
+    def _replay(self, evidence: Evidence, current: Tensor, free: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        sentences = current.repeat(len(tokens), 1)
+        sentences[:, free] = tokens
         scores = self._score(evidence, sentences)
         order = scores.argsort()
         return sentences[order], scores[order]

@@ -7,10 +7,12 @@ import torch
 
 from unmask.attack import Reconstruction
 from unmask.attacks.batch import read_batch
-from unmask.attacks.evidence import gather
+from unmask.attacks.evidence import Evidence, gather
 from unmask.attacks.first_layer import read_sentence
+from unmask.attacks.guided_search import GuidedSearch
 from unmask.attacks.last_token import last_token
 from unmask.attacks.layout import allowed_tokens, labellings, layout, noise_deviation
+from unmask.attacks.mixed_goal import MixedGoal
 from unmask.attacks.prefix_batch import PrefixBatch
 from unmask.attacks.prefix_search import PrefixSearch
 from unmask.attacks.probes import Probes
@@ -20,7 +22,7 @@ from unmask.attacks.sentence_search import SentenceSearch
 from unmask.attacks.spans import visible_space
 from unmask.attacks.vector_search import read_vector
 from unmask.observation import Observation
-from unmask.public import Kind, Place
+from unmask.public import Component, Kind, Place
 from unmask.rng import generator as named
 
 NOTHING = "the gradient is zero there: no position reaches this component"
@@ -108,19 +110,32 @@ class SpanSearch:
             dtype=knowledge.dtype,
             noise=noise_deviation(observation),
         )
-        allowed, blanks = allowed_tokens(observation), layout(observation, (length,))
-        probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
-        search = SentenceSearch(
-            plain=evidence,
-            ids=blanks.ids[0],
-            free=blanks.free[0].nonzero()[:, 0],
-            ranked=probes.distances(evidence, allowed).argsort()[: len(allowed)],
-            probes=probes,
-            generator=generator,
-        )
+        search = self._search(observation, place, evidence, length, generator)
         for sentence, share in search.run():
             guess = Reconstruction(tokens=(tuple(sentence.tolist()),), loss=share, note=f"{search.replays} replays")
             yield self._judged(observation, guess)
+
+    def _search(
+        self, observation: Observation, place: Place, evidence: Evidence, length: int, generator: torch.Generator
+    ) -> SentenceSearch | GuidedSearch:
+        allowed, blanks = allowed_tokens(observation), layout(observation, (length,))
+        probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
+        ranked = probes.distances(evidence, allowed).argsort()[: len(allowed)]
+        start, free = blanks.ids[0], blanks.free[0].nonzero()[:, 0]
+        if place.component is not Component.ATTENTION_OUTPUT or evidence.place is not place:
+            return SentenceSearch(
+                plain=evidence, ids=start, free=free, ranked=ranked, probes=probes, generator=generator
+            )
+        start[free] = ranked[torch.arange(len(free)) % len(ranked)]
+        return GuidedSearch(
+            model=observation.model,
+            place=place,
+            goal=MixedGoal(evidence=evidence),
+            start=start,
+            free=free,
+            allowed=allowed,
+            generator=generator,
+        )
 
     def _causal(
         self, observation: Observation, places: list[Place], generator: torch.Generator
