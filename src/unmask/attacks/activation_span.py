@@ -65,8 +65,9 @@ class ActivationSpan:
         whole = len(target.rows) == target.length
         if direct and whole and knowledge.clip is None:
             guess = self._direct(observation, target, direct[0])
-            yield guess
-            if guess.done:
+            # Each row was compared with every token at once: a rough release leaves nothing better to do.
+            yield replace(guess, done=guess.done or not knowledge.exact)
+            if guess.done or not knowledge.exact:
                 return
         if model.causal and whole and knowledge.clip is None and _row_sites(target):
             yield from self._causal(observation, target, generator)

@@ -8,14 +8,12 @@ import torch
 from torch import Tensor
 
 from unmask.attacks.threshold import between
-from unmask.attacks.token_response import Response, features
+from unmask.attacks.token_response import Features, ranked
 from unmask.public import PublicModel
 from unmask.site import Site
 
 LIKELY = 32
 """Tokens tried first, in the order of the model's own next-token probability."""
-SPREAD = 224
-"""Tokens drawn at random beside them, from which the responses of all others are predicted."""
 BATCH, GROWTH, LARGEST = 64, 1.5, 2048
 """Tokens of the first round that follows the predictions, growth of the later ones, and their limit."""
 ROUNDS = 14
@@ -77,8 +75,7 @@ class RowSearch:
         trial.add(likely[:LIKELY])
         if exact and trial.found(len(self.allowed)):
             return trial.found(len(self.allowed))
-        spread = self.allowed[torch.randperm(len(self.allowed), generator=self.generator)[:SPREAD]]
-        trial.add(spread)
+        trial.add(Features.cached(self.model, self.allowed).sample)
         size = float(BATCH)
         for _ in range(ROUNDS if exact else NOISY_ROUNDS):
             found = trial.found(len(self.allowed))
@@ -153,8 +150,13 @@ class _Trial:
 
     def ranked(self) -> Tensor:
         """Return the allowed tokens that were not tried, likeliest first by their predicted response."""
-        model = Response(tokens=self.tokens, responses=self.responses)
-        order = model.ranked(features(self.search.model), self.search.rows[self.left])
+        features = Features.cached(self.search.model, self.search.allowed)
+        drawn = torch.isin(self.tokens, features.sample)
+        # The sample in its own order and first, so that its products need not be computed again.
+        place = {int(token): index for index, token in enumerate(self.tokens.tolist())}
+        order = torch.tensor([place[int(t)] for t in features.sample.tolist()] + (~drawn).nonzero()[:, 0].tolist())
+        tokens = self.tokens[order]
+        order = ranked(features.products_with(tokens), tokens, self.responses[order], self.search.rows[self.left])
         order = order[torch.isin(order, self.search.allowed)]
         return order[~torch.isin(order, self.tokens)]
 
