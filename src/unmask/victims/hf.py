@@ -1,5 +1,6 @@
 """Hugging Face models: the only file that knows their library."""
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
@@ -23,6 +25,8 @@ from unmask.public import Vocabulary
 from unmask.rng import generator
 from unmask.victims.build import build
 from unmask.victims.torch_model import Forward, TorchModel
+from unmask.victims.torch_vision import TorchVision
+from unmask.victims.torch_vision import wrap as wrap_module
 
 POSITION_SHIFT = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"}
 
@@ -139,6 +143,91 @@ def from_memory(network: nn.Module, tokenizer: object, *, name: str | None = Non
         remedy = "load it for sequence classification or next-token prediction"
         raise BadInput("model", kind, "has no head that this project knows", remedy)
     return wrap(network, tokenizer, name=name or Path(network.name_or_path or kind).name, causal_lm=causal_lm)
+
+
+def pictured(model: str) -> bool:
+    """Whether a directory holds a classifier of images, by its configuration.
+
+    Args:
+        model: the directory.
+    """
+    try:
+        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return any("ImageClassification" in str(name) for name in config.get("architectures") or ())
+
+
+def load_vision(model: str, *, offline: bool = True) -> TorchVision:
+    """Load a vision transformer from a directory, or from the hub when `offline` is False.
+
+    Args:
+        model: directory with `config.json`, or a hub name.
+        offline: never ask the hub.
+
+    Raises:
+        BadInput: if the directory or the model is unusable.
+    """
+    hf_logging.set_verbosity_error()
+    local = Path(model)
+    if offline and not (local / "config.json").is_file():
+        remedy = "give a model directory, or add --online for a hub name"
+        raise BadInput("--model", model, "is no directory with a config.json", remedy)
+    try:
+        network = AutoModelForImageClassification.from_pretrained(
+            model, local_files_only=offline, dtype=torch.float32, attn_implementation="eager"
+        )
+        file = local / "preprocessor_config.json"
+        processing = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        remedy = "check the configuration and the weights"
+        raise BadInput(
+            "--model", model, f"cannot be loaded as a classifier of images ({_line(error)})", remedy
+        ) from error
+    normalised = processing.get("do_normalize", True)
+    mean, deviation = processing.get("image_mean", 0.5), processing.get("image_std", 0.5)
+    name = local.name if local.exists() else model
+    return wrap_vision(network, name=name, mean=mean if normalised else 0.0, deviation=deviation if normalised else 1.0)
+
+
+def wrap_vision(
+    network: PreTrainedModel,
+    *,
+    name: str,
+    mean: float | Sequence[float] = 0.5,
+    deviation: float | Sequence[float] = 0.5,
+) -> TorchVision:
+    """Turn a classifier of images already in memory into a public model that takes pixels in [0, 1].
+
+    Args:
+        network: such as `ViTForImageClassification`, with attention that shows its weights ("eager").
+        name: how reports call it.
+        mean: of the pixels, taken off before the first layer; one number or one a channel.
+        deviation: of the pixels, by which they are divided.
+
+    Raises:
+        BadInput: if no module of it makes tokens of images.
+    """
+    config: Any = network.config
+    path = next((path for path, module in network.named_modules() if hasattr(module, "patch_embeddings")), None)
+    size = getattr(config, "image_size", None)
+    if path is None or size is None:
+        raise BadInput("model", type(network).__name__, "makes no tokens of images", "give a vision transformer")
+    height, width = (size, size) if isinstance(size, int) else size
+    shift, scale = (torch.as_tensor(value, dtype=torch.float64).view(1, -1, 1, 1) for value in (mean, deviation))
+
+    def call(module: nn.Module, images: Tensor) -> object:
+        return module(pixel_values=(images - shift.to(images.dtype)) / scale.to(images.dtype), output_attentions=True)
+
+    return wrap_module(
+        network,
+        name=name,
+        call=call,
+        embedding=path,
+        shape=(config.num_channels, height, width),
+        classes=config.num_labels,
+        heads=config.num_attention_heads,
+    )
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> Vocabulary:

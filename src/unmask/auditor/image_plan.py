@@ -1,0 +1,113 @@
+"""From options to a plan for a model of images: which cells, which secrets, which controls."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from unmask.auditor.images import ImageSubject
+from unmask.auditor.plan import Plan, Role, SeenCell
+from unmask.auditor.prepare import GRID
+from unmask.errors import BadInput
+from unmask.record import Cell
+from unmask.surfaces.image_activation import ImageActivationSurface
+from unmask.surfaces.site_selector import describe_sites, select_sites, site_grid
+from unmask.victims.images import fit
+from unmask.victims.torch_vision import TorchVision
+from unmask.vision import Images, VisionModel
+
+CONTROLS = 8
+"""Images of the same source that a single image's guess is scored against."""
+
+
+def image_cells(model: VisionModel, surface: ImageActivationSurface, selections: Sequence[str]) -> tuple[SeenCell, ...]:
+    """Return one cell for each selection of sites, and for `grid` one for each head and signal of each layer.
+
+    Args:
+        model: the public model.
+        surface: what is seen, apart from the selection.
+        selections: see `unmask.surfaces.site_selector`; `grid:0-2.block` for some of the grid.
+
+    Raises:
+        BadInput: if a selection matches nothing.
+    """
+    singles = dict.fromkeys(single for selection in selections for single in _singles(model, selection))
+    chosen = {single: select_sites(model.sites, model.heads, single) for single in singles}
+    every = list(dict.fromkeys(site for sites in chosen.values() for site in sites))
+    with torch.no_grad():
+        probe = model.activations(torch.zeros(1, *model.shape), every)
+    found: dict[tuple[int | None, str], SeenCell] = {}
+    for single, sites in chosen.items():
+        layer, component = describe_sites(model.sites, sites)
+        size = sum(probe[site.name].numel() for site in sites)
+        cell = Cell(layer=layer, component=component, parameters=size, share=size / model.parameters)
+        found.setdefault((layer, component), SeenCell(cell=cell, surface=replace(surface, select=single)))
+    return tuple(found.values())
+
+
+def image_plan(
+    model: TorchVision,
+    images: Images,
+    roles: Sequence[Role],
+    cells: Sequence[SeenCell],
+    *,
+    limit: int,
+    seed: int = 0,
+    run_seconds: float = 120.0,
+    budget: float | None = None,
+    show_private: bool = False,
+    fail_on: float | None = None,
+    command: tuple[str, ...] = (),
+) -> Plan:
+    """Return the plan of an audit of images, one image an item.
+
+    Args:
+        model: the public model.
+        images: private images of any one size; the first `limit` are attacked, later ones are controls.
+        roles: the attacks; their cells are indices into `cells`.
+        cells: what is shown, see `image_cells`.
+        limit: number of images to attack.
+        seed: the run's seed.
+        run_seconds: time limit of one attack on one image.
+        budget: time limit of the whole audit in seconds, or None.
+        show_private: whether pictures are stored and shown.
+        fail_on: highest SSIM that passes, or None.
+        command: the command line.
+
+    Raises:
+        BadInput: if there is no image or `limit` is below 1.
+    """
+    if limit < 1 or not images.size:
+        raise BadInput("--limit", min(limit, images.size), "leaves no image", "give at least 1")
+    items = singles(fit(images, model.shape))
+    return Plan(
+        subject=ImageSubject(model=model, tensors=model.weights()),
+        cells=tuple(cells),
+        items=items[:limit],
+        roles=tuple(roles),
+        controls=items[limit : limit + CONTROLS],
+        seed=seed,
+        run_seconds=run_seconds,
+        budget=budget,
+        show_private=show_private,
+        fail_on=fail_on,
+        command=command,
+    )
+
+
+def singles(images: Images) -> tuple[Images, ...]:
+    """Return every image by itself.
+
+    Args:
+        images: any number of them.
+    """
+    labels = [None] * images.size if images.labels is None else list(images.labels[:, None])
+    return tuple(Images(pixels=row[None], labels=label) for row, label in zip(images.pixels, labels, strict=True))
+
+
+def _singles(model: VisionModel, selection: str) -> tuple[str, ...]:
+    if selection == GRID:
+        return site_grid(model.sites, model.heads)
+    if selection.startswith(f"{GRID}:"):
+        return site_grid(select_sites(model.sites, model.heads, selection.removeprefix(f"{GRID}:")), model.heads)
+    return (selection,)

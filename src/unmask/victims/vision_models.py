@@ -1,0 +1,32 @@
+"""Vision transformers by name: the one that ships with the project, a file of its own, or a directory."""
+
+from pathlib import Path
+
+from unmask.victims import hf, torch_vision
+from unmask.victims.torch_vision import DEMO, TorchVision
+
+
+def named(model: str) -> bool:
+    """Whether a model given by name or path is one of images.
+
+    Args:
+        model: what stands after `--model`.
+    """
+    return model == DEMO or Path(model).suffix == ".safetensors" or hf.pictured(model)
+
+
+def find(model: str, *, offline: bool = True) -> TorchVision:
+    """Return the vision transformer of a name or path.
+
+    Args:
+        model: `vit-demo`, a `.safetensors` file of this project, or a directory of the Hugging Face library.
+        offline: never ask the hub.
+
+    Raises:
+        BadInput: if it cannot be loaded.
+    """
+    if model == DEMO:
+        return torch_vision.demo()
+    if Path(model).suffix == ".safetensors":
+        return torch_vision.load(model)
+    return hf.load_vision(model, offline=offline)
