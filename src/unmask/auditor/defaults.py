@@ -8,9 +8,19 @@ from unmask.attack import Attack
 from unmask.errors import BadInput
 from unmask.surface import Release, Surface
 
-STRONGEST: Mapping[str, str] = {"gradient": "span", "gradient-file": "span", "attention": "activation-span"}
+STRONGEST: Mapping[str, str] = {
+    "gradient": "span",
+    "gradient-file": "span",
+    "attention": "activation-span",
+    "attention-images": "image-newton",
+}
 """The strongest attack by the surface's name."""
-BASELINE: Mapping[str, str] = {"gradient": "lamp", "gradient-file": "lamp", "attention": "embedding-match"}
+BASELINE: Mapping[str, str] = {
+    "gradient": "lamp",
+    "gradient-file": "lamp",
+    "attention": "embedding-match",
+    "attention-images": "image-match",
+}
 """The published method to compare with, by the surface's name."""
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unmask import api
-from unmask.auditor import defended, prepare
+from unmask.auditor import defaults, defended, prepare
 from unmask.auditor.plan import Plan, SeenCell
 from unmask.cli import defences
 from unmask.cli.options import at_least_one
@@ -33,6 +33,7 @@ class Request:
     online: bool
     texts: Path | None
     data: Path | None
+    images: Path | None
     limit: int | None
     surface: GradientSurface | ActivationSurface
     defences: tuple[str, ...]
@@ -69,7 +70,8 @@ def plan(request: Request) -> Plan:
         if request.gradients is not None:
             raise BadInput("--gradients", str(request.gradients), "are no activations", "use --surface gradient")
     # What needs no model is checked before the model is loaded.
-    attacks = [make(Group.ATTACK, name) for name in request.attacks]
+    wanted = request.attacks or defaults.strongest_all(request.surface, defended=bool(request.defences))
+    attacks = [make(Group.ATTACK, name) for name in wanted]
     guards = [defences.parse(text) for text in request.defences]
     who = api.subject(request.model, task=request.task, seed=request.seed, online=request.online)
     if request.gradients is None:
