@@ -1,6 +1,7 @@
 """The rows of the published attention problem: Gaussian X, W, V, no vocabulary.
 
-Seconds are those of one thread's processor time, since other work may run beside. Each instance is one line of a log, so that a run that was stopped goes on where it was:
+Seconds are those of one thread's processor time, since other work may run beside. Each instance is one line of a log,
+so that a run that was stopped goes on where it was:
 
     OMP_NUM_THREADS=1 python -m benchmarks.attention_problem [solver near speed scale]
 """

@@ -21,19 +21,20 @@ def test_assembled_derivatives_agree_with_autodiff(d, n, d_v):
 
 def test_near_a_solution_every_step_contracts_and_steps_become_newtons():
     problem, x = gaussian(4, 3, 1, scores=0.3)
-    start = x + 1e-3 * elsewhere(4, 3, 1, 1)[0]
-    steps = list(islice(newton(problem, start, ridge=0.0), 5))
-    ratios = distance_ratios([s.x for s in steps[:4]], x)
+    start = x + 1e-5 * elsewhere(4, 3, 1, 1)[0]
+    steps = list(islice(newton(problem, start, ridge=0.0), 3))
+    ratios = distance_ratios([s.x for s in steps], x)
     assert max(ratios) < 0.1
-    assert ratios[1] < ratios[0]
-    assert all(s.definite and s.sufficient_ridge == 0 for s in steps[:3])
-    assert steps[2].epsilon < steps[0].epsilon < 0.5
+    assert all(s.definite and s.sufficient_ridge == 0 for s in steps)
+    assert steps[1].epsilon < 0.1 * steps[0].epsilon
+    assert steps[2].contraction < 0.1
 
 
 def test_a_ridge_that_stays_moves_the_minimiser():
     problem, x = gaussian(4, 3, 1, scores=0.3)
-    last = list(islice(newton(problem, x, ridge=1e-3), 30))[-1]
-    assert last.gradient_norm < 1e-10
+    last = list(islice(newton(problem, x, ridge=1e-3), 60))[-1]
+    assert last.gradient_norm < 1e-9
+    assert last.contraction < 1
     assert (last.x - x).norm() > 1e-4
 
 

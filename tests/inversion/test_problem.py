@@ -68,8 +68,6 @@ def test_the_loss_is_zero_at_the_truth_and_the_input_type_is_kept():
     ("change", "argument"),
     [
         ({"W": torch.eye(3)[:2]}, "W"),
-        ({"W": None}, "W"),
-        ({"V": None}, "V"),
         ({"V": torch.eye(2)}, "V"),
         ({"B": torch.zeros(2, 4)}, "B"),
         ({"B": torch.zeros(0, 3)}, "B"),
@@ -88,3 +86,11 @@ def test_a_guess_of_another_shape_is_named():
     problem, x = gaussian(4, 3, 0)
     with pytest.raises(BadInput, match="batch first"):
         problem.loss(x)
+
+
+def test_weights_without_the_value_map_are_refused():
+    with pytest.raises(BadInput, match="missing") as error:
+        AttentionProblem.of({"W": torch.eye(3), "B": torch.zeros(2, 3)})
+    assert error.value.argument == "V"
+    problem, x = gaussian(3, 2, 0)
+    assert float(AttentionProblem.of({"W": problem.W, "V": problem.V, "B": problem.B}).loss(x[None])) < 1e-28

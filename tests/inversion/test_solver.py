@@ -21,17 +21,18 @@ def generator(seed=0):
 @pytest.mark.parametrize("seed", [0, 3, 7])
 def test_hard_attention_of_gaussian_tokens_is_inverted(seed):
     problem, x = gaussian(8, 4, seed)
-    found = recover(problem, generator(), seconds=20)
+    found = recover(problem, generator(), seconds=20.0)
     assert found.exact
     assert found.route == "reduced"
+    assert torch.equal(found.answers[0], found.x)
+    assert found.share > 0.5
     assert (found.x - x).norm() < 1e-6 * x.norm()
     assert found.loss < 1e-20
 
 
 def test_plain_descent_from_gaussian_starts_does_not_get_there():
     problem, x = gaussian(8, 4, 0)
-    for batch in descend_from(problem, draws_like(x, 8), steps=60, ridge=0.0):
-        pass
+    batch = list(descend_from(problem, draws_like(x, 8), steps=60, ridge=0.0))[-1]
     assert ((batch.x - x).flatten(1).norm(dim=1) / x.norm()).min() > 1e-2
 
 
@@ -41,14 +42,14 @@ def draws_like(x, count):
 
 def test_same_generator_same_answer():
     problem, _ = gaussian(4, 3, 1)
-    first, second = (recover(problem, generator(5), seconds=20) for _ in range(2))
+    first, second = (recover(problem, generator(5), seconds=20.0) for _ in range(2))
     assert torch.equal(first.x, second.x)
 
 
 def test_an_output_that_no_input_has_is_not_called_exact():
-    problem, _ = gaussian(4, 3, 2)
+    problem, _ = gaussian(4, 2, 2)
     moved = type(problem)(W=problem.W, V=problem.V, B=problem.B + 3 * problem.B.flip(0).square())
-    assert all(not found.exact for found in islice(solve(moved, generator()), 6))
+    assert all(not found.exact for found in islice(solve(moved, generator()), 2))
 
 
 def test_starts_show_the_rows_of_the_output():
@@ -58,8 +59,9 @@ def test_starts_show_the_rows_of_the_output():
     plain = draws(small, 500, 1.0, generator())
     nearest = [torch.cdist(g, small.seen.expand_as(g)).amin(-1).min() for g in (guesses, plain)]
     assert nearest[0] < 1e-6 < nearest[1]
-    losses = [small.coarse(1.0).residual(g).square().sum(1).median() for g in (guesses, plain)]
-    assert losses[0] < losses[1]
+    hidden = torch.softmax(guesses @ small.core @ guesses.mT, -1) @ guesses - small.seen
+    blind = torch.softmax(plain @ small.core @ plain.mT, -1) @ plain - small.seen
+    assert hidden.square().sum((1, 2)).min() < blind.square().sum((1, 2)).min()
 
 
 def test_no_step_of_descent_raises_a_loss():
@@ -75,7 +77,8 @@ def test_a_search_round_shows_its_best_first():
     effort = Effort(draws=600, starts=20, kept=10, children=10, offers=3, polished=5)
     for population in islice(search(small, generator(), effort=effort), 4):
         assert bool((population.loss.diff() >= 0).all())
-        assert torch.allclose(population.loss, small.residual(population.guess).square().sum(1), rtol=1e-6, atol=1e-20)
+        again = small.residual(population.guess).square().sum(1)
+        assert torch.allclose(population.loss, again, rtol=1e-6, atol=1e-20)
 
 
 @pytest.mark.parametrize(("d", "n", "d_v", "word"), [(3, 5, 3, "dimensions"), (5, 3, 4, "rank")])
@@ -88,13 +91,12 @@ def test_without_a_reduced_problem_the_full_one_is_descended_and_the_reason_give
 
 
 def test_matrix_free_descent_converges_from_near_and_its_ridge_ends_at_zero():
-    problem, x = gaussian(12, 5, 0, scores=0.05)
-    start = x + 0.05 * elsewhere(12, 5, 0, 2)
-    for batch in descend_from(problem, start, steps=90):
-        pass
+    problem, x = gaussian(6, 4, 0, scores=0.3)
+    start = x + 0.02 * elsewhere(6, 4, 0, 2)
+    batch = list(descend_from(problem, start, steps=70, iterations=80))[-1]
     assert float(batch.ridge.max()) == 0
     assert float(batch.loss.max()) < 1e-18
-    assert (batch.x - x).norm() < 1e-6 * x.norm()
+    assert (batch.x - x).norm() < 1e-5 * x.norm()
 
 
 @pytest.mark.parametrize(("limit", "scale", "argument"), [(0.0, 1.0, "seconds"), (1.0, 0.0, "scale")])

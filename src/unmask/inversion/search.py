@@ -27,9 +27,8 @@ from unmask.inversion.starts import gaussian, informed, smallest
 SAME = 1e-2  # relative distance under which two guesses are one
 WIDE = 3.0  # tokens longer than this many times their expected length have escaped
 SHAKE = 0.5  # deviation of a shake, in those of the prior
-GENTLE = 1e-6  # resolution, relative to the largest direction, at which an answer is settled
-ENOUGH = 1e-14  # loss at a coarse resolution with which a guess goes on to the next
-SETTLE = 5  # steps for it
+ENOUGH = 1e-20  # loss at a coarse resolution with which a guess goes on to the next
+SETTLE = 4  # Newton steps that end a polish
 STRIDE = 30.0  # ratio of two resolutions
 
 
@@ -115,11 +114,21 @@ def search(
 
 
 def _polished(problem: ReducedProblem, population: Population, steps: int) -> Population:
-    """Descend at full resolution, then at one where rounding is not enlarged beyond what a step can still lower."""
-    sharp = descend(problem, population, steps)
-    gentle = problem.coarse(GENTLE * float(problem.sizes[0]))
-    settled = begin(problem, descend(gentle, begin(gentle, sharp.guess), SETTLE).guess)
-    return _sorted(Population(settled.guess, settled.loss, sharp.damping))
+    """Descend at full resolution, then settle what the loss no longer shows.
+
+    Enlarged by `L^-1`, rounding in the faintest directions hides what is left in the others. Newton's own steps lower
+    it, and the residual that is not enlarged judges them.
+    """
+    guess, loss, damping = descend(problem, population, steps)
+    plain = problem.coarse(float(problem.sizes[0]))
+    for _ in range(SETTLE):
+        step, singular = torch.linalg.solve_ex(problem.jacobian(guess), problem.residual(guess))
+        moved = guess - step.view_as(guess)
+        after = problem.residual(moved).square().sum(1)
+        lower = plain.residual(moved).square().sum(1) < plain.residual(guess).square().sum(1)
+        better = lower & (singular == 0) & (after <= torch.clamp(loss, min=problem.floor))
+        guess, loss = torch.where(better[:, None, None], moved, guess), torch.where(better, after, loss)
+    return _sorted(Population(guess, loss, damping))
 
 
 def levels(problem: ReducedProblem) -> list[float]:
