@@ -32,18 +32,25 @@ def psnr(model, guess, index: int = 0) -> float:
 
 
 @pytest.mark.parametrize("make", MODELS)
-@pytest.mark.parametrize("select", ["0.block", "0.heads", "0.hidden", "0.value", "0.key+0.value", "1.block"])
+@pytest.mark.parametrize("select", ["0.hidden", "0.value", "0.key+0.value"])
 def test_the_image_comes_back_and_its_replay_proves_it(make, select: str) -> None:
     model = make()
-    ended = attempt(ImageNewton(), observed(model, select), generator(1), seconds=60)
+    ended = attempt(ImageNewton(), observed(model, select), generator(1), seconds=60.0)
     assert ended.best is not None
+    assert psnr(model, ended.best) > 50
+    assert ended.best.residual < 1e-5
+
+
+def test_the_output_of_the_attention_block_is_enough() -> None:
+    model = vit.library()
+    ended = attempt(ImageNewton(), observed(model, "0.block"), generator(1), seconds=60.0)
     assert psnr(model, ended.best) > 50
     assert ended.best.residual < 1e-5
 
 
 def test_another_image_is_not_found() -> None:
     model = vit.plain()
-    ended = attempt(ImageNewton(), observed(model, "0.block"), generator(1), seconds=60)
+    ended = attempt(ImageNewton(), observed(model, "0.value"), generator(1), seconds=60.0)
     assert psnr(model, ended.best, 1) < 30
 
 
@@ -51,8 +58,8 @@ def test_noise_costs_decibels_and_never_more_than_a_guess_of_grey() -> None:
     model = vit.plain()
     found = []
     for noise in (1e-4, 1e-2):
-        seen = observed(model, "0.block", release=Release(noise=noise))
-        found.append(psnr(model, attempt(ImageNewton(settled=10), seen, generator(1), seconds=60).best))
+        seen = observed(model, "0.value", release=Release(noise=noise))
+        found.append(psnr(model, attempt(ImageNewton(settled=10), seen, generator(1), seconds=60.0).best))
     assert found[0] > found[1] > 10
 
 
@@ -73,7 +80,7 @@ def test_unknown_order_is_said() -> None:
 def test_descent_comes_nearer_than_grey() -> None:
     model = vit.plain()
     grey = psnr(model, None)
-    ended = attempt(ImageMatch(steps=150), observed(model, "0.value"), generator(1), seconds=60)
+    ended = attempt(ImageMatch(steps=150), observed(model, "0.value"), generator(1), seconds=60.0)
     assert psnr(model, ended.best) > grey + 5
 
 

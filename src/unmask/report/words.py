@@ -39,7 +39,7 @@ OF_ONE_HEAD: Mapping[str, str] = {
 }
 """Spoken names of the same of one attention head, before its number."""
 
-SURFACES: Mapping[str, str] = {"attention": "signal"}
+SURFACES: Mapping[str, str] = {"attention": "signal", "attention-images": "signal"}
 """What one cell is called on each surface that does not show components."""
 
 _PART: Mapping[str, str] = {

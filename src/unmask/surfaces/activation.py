@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from unmask.surfaces.gradient import check
 from unmask.surfaces.release import norm, perturb
 from unmask.surfaces.site_selector import ALL, select_sites
 from unmask.victim import Victim
+
+ModelT = TypeVar("ModelT")
 
 CROWD = 8
 """Copies of a decoy that are replayed at once: attacks replay many guesses together, and that rounds otherwise."""
@@ -104,16 +106,16 @@ def show(
     surface: ActivationSurface,
     tensors: Mapping[str, Tensor],
     sites: Sequence[Site],
-    model: PublicModel,
+    model: ModelT,
     generator: torch.Generator,
-) -> Activations[PublicModel]:
+) -> Activations[ModelT]:
     """Return activations as the surface shows them: rows dropped and permuted, then released.
 
     Args:
         surface: what is seen.
         tensors: the exact activations by site name.
         sites: their sites.
-        model: the public model.
+        model: the public model, of texts or of images.
         generator: randomness of missing rows, their order and the noise.
 
     Raises:

@@ -1,7 +1,7 @@
 """The attention surface of a vision transformer: activations of one image's forward pass."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 import torch
 
@@ -73,8 +73,7 @@ class ImageActivationSurface:
         with torch.no_grad():
             found = model.activations(secret.pixels, chosen)
         tensors = {name: tensor[0] for name, tensor in found.items()}
-        seen = show(self._shared(), tensors, chosen, cast(Any, model), generator)
-        return cast(Activations[VisionModel], seen)
+        return show(self._shared(), tensors, chosen, model, generator)
 
     def rounding(self, victim: ImageVictim) -> float:
         """Return how far the replay of a victim's own secret, a public decoy, lies from its activations.
