@@ -16,6 +16,9 @@ ORDERS = 40
 CHANCE = 24
 LIMIT = 2000
 JOINED = 12
+WIDER = 5
+"""How many times more words are scored in a frozen context than would be replayed without it."""
+REPLAYED = 80
 COMMON = 8
 """The first eighth of a vocabulary holds the common words."""
 STUCK = 6
@@ -29,6 +32,10 @@ class Goal(Protocol):
     @property
     def solved(self) -> float:
         """Distance that float32 replays of the right sentence stay below, and of no other."""
+
+    @property
+    def first_alone(self) -> bool:
+        """Whether the distance reads the input of the first position only."""
 
     def distance(self, inputs: Tensor) -> Tensor:
         """Return a distance (C,) for inputs (C, n, d_in) of the place, differentiable."""
@@ -141,17 +148,24 @@ class GuidedSearch:
         """Return sentences with one word replaced, the best of every ranking; a stuck search goes down in each.
 
         Half of them are common words. Byte-pair and word-piece vocabularies list tokens by how
-        often they occur, and a slope has tens of thousands of rare ones to overrate.
+        often they occur, and a slope has tens of thousands of rare ones to overrate. Where the first
+        position alone counts, more are tried in a frozen context, and the best of these returned.
         """
-        each = max(1, WORDS // (2 * len(rankings) * len(self.free)))
+        wide = WIDER if self.goal.first_alone else 1
+        each = max(1, wide * WORDS // (2 * len(rankings) * len(self.free)))
         chosen = []
         for pool in (self.allowed, self.allowed[: -(-len(self.allowed) // COMMON)]):
             for scores in rankings:
                 order = scores[:, pool].topk(min(each * (1 + stuck), len(pool)), largest=False).indices
                 chosen.append(pool[order[:, -each:]])
         tokens = torch.cat(chosen, 1)
-        trials = current.repeat(tokens.numel(), 1)
-        trials[torch.arange(len(trials)), self.free.repeat_interleave(tokens.shape[1])] = tokens.flatten()
+        where, tokens = self.free.repeat_interleave(tokens.shape[1]), tokens.flatten()
+        if self.goal.first_alone:
+            watched = self.model.watched_inputs(current, where, tokens, self.place)
+            best = self.goal.distance(watched[:, None]).argsort()[:REPLAYED]
+            where, tokens = where[best], tokens[best]
+        trials = current.repeat(len(tokens), 1)
+        trials[torch.arange(len(trials)), where] = tokens
         return trials
 
     def _orders(self, current: Tensor, slope: Tensor, orders: Tensor) -> Tensor:

@@ -22,10 +22,12 @@ class MixedGoal:
     Args:
         evidence: in any metric.
         solved: see `sentence_search.SOLVED`.
+        first_alone: see `Goal`.
     """
 
     evidence: Evidence
     solved: float = 2e-6
+    first_alone: bool = False
 
     def distance(self, inputs: Tensor) -> Tensor:
         """Return the mean of both shares (C,) for inputs (C, n, d)."""
