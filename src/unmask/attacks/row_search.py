@@ -34,7 +34,6 @@ class RowSearch:
         permuted: whether the rows come in an unknown order.
         allowed: token ids that may occur.
         inside: squared relative distances of true rows in a rehearsal, for the threshold.
-        generator: source of the random tokens.
     """
 
     model: PublicModel
@@ -44,7 +43,6 @@ class RowSearch:
     permuted: bool
     allowed: Tensor
     inside: Tensor
-    generator: torch.Generator
     forwarded: int = field(default=0, init=False)
     """Tokens put through the model, those of prefixes included."""
 
