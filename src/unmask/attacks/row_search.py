@@ -126,7 +126,8 @@ class _Trial:
             return
         found = self.search.responses(self.prefix, fresh)
         seen = self.search.rows[self.left].double()
-        away = (found.double()[:, None] - seen[None]).square().sum(-1) / seen.square().sum(-1).clamp_min(1e-30)
+        # In float64, because the threshold lies far below what float32 resolves in a difference of norms.
+        away = torch.cdist(found.double(), seen).square() / seen.square().sum(-1).clamp_min(1e-30)
         self.tokens = torch.cat([self.tokens, fresh])
         self.responses = torch.cat([self.responses, found])
         self.distances = torch.cat([self.distances, away])
