@@ -34,7 +34,6 @@ class RowSearch:
         permuted: whether the rows come in an unknown order.
         allowed: token ids that may occur.
         inside: squared relative distances of true rows in a rehearsal, for the threshold.
-        generator: source of the random tokens.
     """
 
     model: PublicModel
@@ -44,7 +43,6 @@ class RowSearch:
     permuted: bool
     allowed: Tensor
     inside: Tensor
-    generator: torch.Generator
     forwarded: int = field(default=0, init=False)
     """Tokens put through the model, those of prefixes included."""
 
@@ -128,7 +126,8 @@ class _Trial:
             return
         found = self.search.responses(self.prefix, fresh)
         seen = self.search.rows[self.left].double()
-        away = (found.double()[:, None] - seen[None]).square().sum(-1) / seen.square().sum(-1).clamp_min(1e-30)
+        # In float64, because the threshold lies far below what float32 resolves in a difference of norms.
+        away = torch.cdist(found.double(), seen).square() / seen.square().sum(-1).clamp_min(1e-30)
         self.tokens = torch.cat([self.tokens, fresh])
         self.responses = torch.cat([self.responses, found])
         self.distances = torch.cat([self.distances, away])
