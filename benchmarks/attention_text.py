@@ -21,7 +21,9 @@ from unmask.victims.corpora import Example, from_parquet
 COMMAND = "make bench TOPIC=attention"
 LOG = Path(__file__).parent / "results" / "attention-text.jsonl"
 COUNT = 20
-DEEP_SECONDS = 120.0
+DEEP, PROMPTS = 4, 2
+"""Texts of the slower parts: fewer than the bar's 20, which a busy machine had no time for; raise them to go on."""
+DEEP_SECONDS = 45.0
 PROMPT = 20
 SITES = ("0.hidden", "0.block", "14.hidden", "14.block", "29.hidden", "29.block")
 NOISES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -95,11 +97,11 @@ def deeper() -> list[Row]:
     rows = []
     for layer in range(1, 6):
         surface = ActivationSurface(select=f"{layer}.block")
-        runs = _measure("deeper", bench, surface, ActivationSpan(), DEEP_SECONDS, COUNT)
+        runs = _measure("deeper", bench, surface, ActivationSpan(), DEEP_SECONDS, DEEP)
         exact = mean(runs, "exact_match")
         setting = f"MiniLM, {layer}.block alone, real sentences of up to {max(run.tokens for run in runs)} tokens"
         slow = max(run.seconds for run in runs)
-        reason = f"slowest {slow:.0f} s, limit {DEEP_SECONDS:.0f} s; {BUSY}"
+        reason = f"{DEEP} of the bar's {COUNT} texts; slowest {slow:.0f} s, limit {DEEP_SECONDS:.0f} s; {BUSY}"
         rows.append(_row(f"{setting}: exact match", ">= 0.95", exact, exact >= 0.95, runs, reason=reason))
     return rows
 
@@ -112,16 +114,18 @@ def causal() -> list[Row]:
     bench.secrets = tuple(_cut(secret, PROMPT) for secret in bench.secrets)
     rows = []
     for select in SITES:
-        runs = _measure("causal", bench, ActivationSurface(select=select), ActivationSpan(), 900, COUNT)
+        runs = _measure("causal", bench, ActivationSurface(select=select), ActivationSpan(), 900, PROMPTS)
         exact = mean(runs, "exact_match")
         forwarded = statistics.fmean(int(run.note.split()[0]) for run in runs)
+        few = f"{PROMPTS} of the bar's {COUNT} prompts; {BUSY}"
         brute = PROMPT * bench.model.vocabulary.size
         base = f"SmolLM2-135M, {select} alone (layers from 0), {PROMPT}-token prompts"
-        rows.append(_row(f"{base}: exact match", "1.00", exact, exact == 1, runs, reason=BUSY))
+        rows.append(_row(f"{base}: exact match", "1.00", exact, exact == 1, runs, reason=few))
         fewer = brute / forwarded
         reason = (
             f"{forwarded:.0f} tokens a prompt, prefixes counted each time, against {brute} of trying the vocabulary "
-            "at each position; the first layer's responses to all tokens come on top once a model (1/30 of a pass each)"
+            "at each position; the first layer's responses to all tokens come on top once a model (1/30 of a pass "
+            f"each); {few}"
         )
         rows.append(
             _row(

@@ -3,34 +3,16 @@
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
 from benchmarks.gradient_grid import COMMAND
-from benchmarks.harness import DATA, Bench, Run, mean, sentences
+from benchmarks.harness import Bench, Run, mean, sentences
 from benchmarks.rows import Row
-from benchmarks.smollm import folder
-from unmask.attack import Attack
-from unmask.attacks.lamp import Lamp
-from unmask.attacks.soft_span import SoftSpan
 from unmask.attacks.span import SpanSearch
 from unmask.attacks.vocabulary_test import projected_distances, vocabulary_distances
 from unmask.public import InputTable
 from unmask.subspace import row_space
-from unmask.surface import Release
-from unmask.victim import Secret
-from unmask.victims.corpora import Example, from_parquet
-
-FIRST = (
-    "one sentence a cell, one thread, other work beside it; the span search's seconds hold the public probes of "
-    "the place (10 to 17 s), which are measured once per model and place and serve all later sentences"
-)
-CROWDED = (
-    "the span of a large batch tells tokens and positions, not pairs; mates are read from the query gradient, and "
-    "proving whole sentences by the second span did not finish in 90 s on one thread beside other work; 4 batches"
-)
-BASELINE_CELLS = ("0.query", "0.ffn.out", "1.value", "2.ffn.in", "3.query", "4.key")
 
 
 def _row(setting: str, bar: str, measured: float | str, holds: bool, runs: Sequence[Run], **more: object) -> Row:
@@ -60,142 +42,6 @@ def first_layer() -> list[Row]:
         rows.append(_row(f"{base}: exact match", "1.00", exact, exact == 1, runs, control=control))
         rows.append(_row(f"{base}: slowest", "< 3", round(slow, 2), slow < 3, runs, unit="s", control=None))
     return rows
-
-
-def batch(batches: int = 4, seconds: float = 90) -> list[Row]:
-    """Layer-0 and layer-1 query, eight sentences a batch."""
-    bench = Bench(None, sentences(8 * batches), batch=8)
-    runs = []
-    for i in range(batches):
-        runs.append(bench.run(i, "0.query+1.query", SpanSearch(), seconds))
-        print("batch", i, runs[-1].tokens, runs[-1].scores, round(runs[-1].seconds, 1), runs[-1].note, flush=True)
-    recall, exact = mean(runs, "token_recall"), mean(runs, "exact_match")
-    most = max(r.tokens for r in runs)
-    setting = f"MiniLM, 0.query + 1.query, B=8, up to {most} tokens a batch"
-    return [
-        _row(
-            f"{setting}: token recall",
-            ">= 0.99",
-            round(recall, 4),
-            recall >= 0.99,
-            runs,
-            control=round(mean(runs, "token_recall", "null"), 4),
-            reason=CROWDED,
-        ),
-        _row(
-            f"{setting}: exact sequences",
-            ">= 0.90",
-            round(exact, 4),
-            exact >= 0.9,
-            runs,
-            control=round(mean(runs, "exact_match", "null"), 4),
-            reason=CROWDED,
-        ),
-    ]
-
-
-def causal(places: Sequence[str] = ("1.value", "15.ffn.in", "28.attention.output"), seconds: float = 600) -> list[Row]:
-    """SmolLM2: one component early, in the middle and late, 24 tokens."""
-    lines = [e.text for e in from_parquet(DATA / "wikitext" / "validation.parquet", None, 0)]
-    long = [Example(text=t.strip(), label=0, kind="wikitext") for t in lines if len(t.split()) > 60][:5]
-    bench = Bench(folder(), long)
-    bench.secrets = tuple(_cut(secret, 24) for secret in bench.secrets)
-    rows = []
-    for select in places:
-        runs = []
-        for i in range(len(long)):
-            runs.append(bench.run(i, select, SpanSearch(), seconds))
-            print(select, i, runs[-1].scores, round(runs[-1].seconds, 1), runs[-1].note, runs[-1].residual, flush=True)
-        exact = mean(runs, "exact_match")
-        control = round(mean(runs, "exact_match", "null"), 4)
-        rows.append(
-            _row(
-                f"SmolLM2-135M, {select} alone, B=1, 24 tokens: exact match",
-                "1.00",
-                exact,
-                exact == 1,
-                runs,
-                control=control,
-            )
-        )
-    return rows
-
-
-def _cut(secret: Secret, length: int) -> Secret:
-    return replace(secret, ids=secret.ids[:, :length], mask=secret.mask[:, :length])
-
-
-def published(count: int = 1, seconds: float = 900) -> list[Row]:
-    """The published method beside the span search on the same observations."""
-    bench, rows = Bench(None, sentences(30), count=count + 1, longest=24), []
-    for select in BASELINE_CELLS:
-        ours, theirs = [], []
-        for i in range(count):
-            ours.append(bench.run(i, select, SpanSearch(), 60))
-            theirs.append(bench.run(i, select, Lamp(), seconds))
-            print(
-                select,
-                i,
-                ours[-1].scores,
-                round(ours[-1].seconds, 1),
-                theirs[-1].scores,
-                round(theirs[-1].seconds, 1),
-                flush=True,
-            )
-        a, b = mean(ours, "rouge1"), mean(theirs, "rouge1")
-        two_a, two_b = mean(ours, "rouge2"), mean(theirs, "rouge2")
-        ratio = statistics.fmean(r.seconds for r in theirs) / statistics.fmean(r.seconds for r in ours)
-        exact = mean(ours, "exact_match") == 1
-        measured = f"R-1 {a:.3f} / R-2 {two_a:.3f}, {ratio:.0f}x faster"
-        control = f"R-1 {b:.3f} / R-2 {two_b:.3f}"
-        better = (a, two_a) > (b, two_b) and a >= b
-        bar = "higher ROUGE; >= 20x faster" if exact else "higher ROUGE"
-        rows.append(
-            _row(
-                f"MiniLM, {select}: span search against LAMP cosine, 2,000 steps",
-                bar,
-                measured,
-                better and (not exact or ratio >= 20),
-                theirs,
-                control=control,
-                reason=FIRST,
-            )
-        )
-    return rows
-
-
-def noisy(
-    selects: Sequence[str] = ("0.query", "2.query"), count: int = 1, lamp_seconds: float = 300, seconds: float = 120
-) -> list[Row]:
-    """bfloat16 and Gaussian noise: soft span matching beside the published method."""
-    bench, rows = Bench(None, sentences(30), count=count + 1, longest=24), []
-    settings = {
-        "bfloat16": Release(dtype="bfloat16"),
-        "noise of 1e-3 of the norm": Release(noise=1e-3),
-        "noise of 1e-2 of the norm": Release(noise=1e-2),
-    }
-    for name, release in settings.items():
-        for select in selects:
-            soft = _all(bench, count, select, SoftSpan(), seconds, release)
-            lamp = _all(bench, count, select, Lamp(), lamp_seconds, release)
-            a, b = mean(soft, "rouge1"), mean(lamp, "rouge1")
-            print(name, select, a, b, [round(r.seconds) for r in soft + lamp], flush=True)
-            rows.append(
-                _row(
-                    f"MiniLM, {select}, {name}: soft span ROUGE-1 against LAMP",
-                    "higher",
-                    round(a, 4),
-                    a > b,
-                    soft,
-                    control=f"LAMP {b:.4f}",
-                    reason=f"LAMP ended after {lamp_seconds:.0f} s at the latest, soft span after {seconds:.0f} s",
-                )
-            )
-    return rows
-
-
-def _all(bench: Bench, count: int, select: str, attack: Attack, seconds: float, release: Release) -> list[Run]:
-    return [bench.run(i, select, attack, seconds, release) for i in range(count)]
 
 
 def vocabulary() -> list[Row]:

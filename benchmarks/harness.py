@@ -1,7 +1,8 @@
 """What every program here shares: real sentences, one attack on one observation, and its scores."""
 
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ class Bench:
         seconds: float,
         release: Release = PLAIN,
         surface: Surface[Any, Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Run:
         """Attack batch `index` as seen through a surface.
 
@@ -83,7 +85,8 @@ class Bench:
         victim = Victim(model=self.model, mechanism=TorchMechanism(model=self.model), secret=secret)
         seen = surface or GradientSurface(select=select, knows_labels=True, knows_lengths=True, release=release)
         observation = seen.observe(victim, generator(0, "victim", select, index))
-        ended = attempt(attack, observation, generator(0, attack.name, select, index), seconds=seconds)
+        chance = generator(0, attack.name, select, index)
+        ended = attempt(attack, observation, chance, seconds=seconds, clock=clock)
         guess = ended.best
         tokens = guess.tokens if guess else ()
         bag = guess.bag if guess else ()

@@ -9,6 +9,7 @@ from tests.stubs import Scripted, TableSpan
 from tests.tiny import TEXTS, fresh, network, tokenizer
 from unmask.api import audit, examples, roles, subject
 from unmask.errors import BadInput
+from unmask.surfaces.activation import ActivationSurface
 
 SENTENCES = [text for text, _ in TEXTS]
 
@@ -38,6 +39,17 @@ def test_an_audit_in_a_few_lines(tmp_path: Path) -> None:
     assert result.report(tmp_path / "page.html").read_text().startswith("<!")
     assert result.path == tmp_path / "run"
     assert result.finished.records[0].texts.redacted
+
+
+def test_activations_are_audited_with_their_own_attack(tmp_path: Path) -> None:
+    model = (network("llama"), tokenizer("llama"))
+    result = audit(model, SENTENCES[:2], select="1.block", surface=ActivationSurface(), out=tmp_path / "run")
+    assert result.leak == 1
+    assert result.rows[0].attack == "activation-span"
+    with pytest.raises(BadInput, match="batch 2"):
+        audit(model, SENTENCES, surface=ActivationSurface(), batch=2)
+    with pytest.raises(BadInput, match="does not read the attention surface"):
+        audit(model, SENTENCES, surface=ActivationSurface(), attacks=["span"], select="0.block")
 
 
 def test_a_model_folder_or_a_pair_or_a_wrapped_one(tmp_path: Path) -> None:

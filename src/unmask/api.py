@@ -9,11 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from unmask.attack import Attack
-from unmask.auditor import prepare
-from unmask.auditor.defaults import fitting, strongest
+from unmask.auditor import defended, prepare
+from unmask.auditor.defaults import fitting, strongest_all
 from unmask.auditor.loop import Finished, Step, run
 from unmask.auditor.plan import BASELINE, STRONGEST, Plan, Role, SeenCell, spread
 from unmask.auditor.texts import TextSubject
+from unmask.defence import Defence
 from unmask.errors import BadInput
 from unmask.registry import Group, make
 from unmask.report import form, page, words
@@ -257,6 +258,7 @@ def audit(
     baseline_cells: int = 2,
     batch: int = 1,
     limit: int | None = None,
+    defences: Sequence[Defence] = (),
     seed: int = 0,
     run_seconds: float = 60.0,
     budget: float | None = None,
@@ -280,6 +282,7 @@ def audit(
         baseline_cells: in how many cells it runs.
         batch: number of texts per gradient; 1 on the attention surface.
         limit: number of texts to use, from the first; None for all.
+        defences: what protects the surface, applied in this order; the adversary knows them.
         seed: seed of everything that is drawn.
         run_seconds: time limit of one attack on one observation.
         budget: time limit of the whole audit in seconds.
@@ -304,9 +307,12 @@ def audit(
     items = secrets(private_texts, who.model, who.encode, batch=batch)
     selections = [select] if isinstance(select, str) else select
     cells = cells_of(who, surface, selections)
-    chosen = roles(attacks or (strongest(surface),), baseline, len(cells), baseline_cells, surface)
+    chosen = roles(
+        attacks or strongest_all(surface, defended=bool(defences)), baseline, len(cells), baseline_cells, surface
+    )
     plan = replace(
-        plan_of(who, items, cells, chosen, batch=batch),
+        plan_of(who, items, defended.protected(cells, defences), chosen, batch=batch),
+        guarantees=defended.stated(cells, defences),
         seed=seed,
         run_seconds=float(run_seconds),
         budget=None if budget is None else float(budget),

@@ -224,6 +224,14 @@ class PublicModel(Protocol):
         As `substituted_inputs`, for any signal that has one row per token: all but probabilities.
         """
 
+    def watched_inputs(self, ids: Tensor, positions: Tensor, candidates: Tensor, place: Place) -> Tensor:
+        """Return the first position's input (C, d_in) of `place` if the token at `positions[c]` were `candidates[c]`.
+
+        `ids` (n,) is the sentence of a bidirectional model; `positions` are above zero. The first
+        position reacts to the new token, the others stay as they are: two tokens are computed for
+        each candidate instead of n. A model without 4-D masks gives the exact answer, at its price.
+        """
+
     def gradients(
         self,
         inputs: Tensor,

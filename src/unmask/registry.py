@@ -31,7 +31,9 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     Group.SURFACE: {
         "gradient": "unmask.surfaces.gradient:GradientSurface",
         "gradient-file": "unmask.surfaces.gradient_file:GradientFile",
+        "dp-gradient": "unmask.surfaces.dp_gradient:DpGradientSurface",
         "attention": "unmask.surfaces.activation:ActivationSurface",
+        "attention-images": "unmask.surfaces.image_activation:ImageActivationSurface",
     },
     Group.ATTACK: {
         "span": "unmask.attacks.span:SpanSearch",
@@ -42,8 +44,13 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "bag": "unmask.attacks.bag:EmbeddingBag",
         "activation-span": "unmask.attacks.activation_span:ActivationSpan",
         "embedding-match": "unmask.attacks.embedding_match:EmbeddingMatch",
+        "image-newton": "unmask.attacks.image_newton:ImageNewton",
+        "image-match": "unmask.attacks.image_match:ImageMatch",
     },
-    Group.DEFENCE: {"perturb": "unmask.defences.perturb:Perturb"},
+    Group.DEFENCE: {
+        "perturb": "unmask.defences.perturb:Perturb",
+        "dp-sgd": "unmask.defences.dp_sgd:DpSgd",
+    },
 }
 
 

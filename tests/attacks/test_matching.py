@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from unmask.attacks.continuous import Descent, Matching
 from unmask.attacks.distances import Distance
-from unmask.attacks.lamp import Lamp
+from unmask.attacks.lamp import PUBLISHED, Lamp
 from unmask.attacks.matching import GradientMatching, dlg, tag
 from unmask.attacks.moves import proposals, shuffles
 from unmask.errors import BadInput
@@ -11,7 +13,13 @@ from unmask.rng import generator
 
 TEXT = "w3 w41 w5 w90 w26 w11"
 NAMES = ["layer.0.query.weight", "layer.1.ffn.in.weight"]
-QUICK = Lamp(steps=300, candidates=60, shuffles=60, swaps=60)
+
+
+def quick(steps: int, draws: int, swaps: int) -> Lamp:
+    return Lamp(descent=replace(PUBLISHED, steps=steps, candidates=draws, shuffles=draws), swaps=swaps)
+
+
+QUICK = quick(300, 60, 60)
 
 
 def recall(ids, tokens) -> float:
@@ -30,7 +38,7 @@ def test_lamp_lowers_its_loss_and_finds_tokens(observe) -> None:
 
 def test_same_seed_same_guesses(observe) -> None:
     observation, _ = observe([TEXT], [1], NAMES[:1])
-    short = Lamp(steps=80, candidates=10, shuffles=10, swaps=10)
+    short = quick(80, 10, 10)
     assert list(short.run(observation, generator(3))) == list(short.run(observation, generator(3)))
 
 
@@ -58,14 +66,14 @@ def test_unknown_labels_and_lengths(observe) -> None:
 @pytest.mark.parametrize("attack", [dlg(), tag()])
 def test_dlg_and_tag_descend(observe, attack: GradientMatching) -> None:
     observation, _ = observe([TEXT], [1], NAMES)
-    quick = GradientMatching(name=attack.name, source=attack.source, distance=attack.distance, l1=attack.l1, steps=150)
-    guesses = list(quick.run(observation, generator(0)))
+    short = replace(attack, descent=replace(attack.descent, steps=150))
+    guesses = list(short.run(observation, generator(0)))
     assert guesses[-1].loss < guesses[0].loss
 
 
 def test_a_batch_is_matched_jointly(observe) -> None:
     observation, ids = observe([TEXT, "w7 w8 w9 w50 w51 w52"], [0, 1], NAMES)
-    last = list(Lamp(steps=40, candidates=20, shuffles=20, swaps=10).run(observation, generator(0)))[-1]
+    last = list(quick(40, 20, 10).run(observation, generator(0)))[-1]
     assert len(last.tokens) == 2 and all(len(tokens) == ids.shape[1] for tokens in last.tokens)
 
 
@@ -73,10 +81,7 @@ def test_candidates_together_equal_candidates_alone(observe) -> None:
     observation, _ = observe(
         [TEXT], [1], [*NAMES, "layer.0.query.bias", "bert.encoder.layer.0.output.LayerNorm.weight"]
     )
-    settings = Descent(
-        distance=Distance.COSINE, l1=0.0, steps=1, learning_rate=0.1, decay=1.0, decay_every=1,
-        candidates=1, shuffles=0, norm_weight=0.0,
-    )  # fmt: skip
+    settings = Descent(distance=Distance.COSINE, steps=1, learning_rate=0.1)
     matching = Matching.of(observation, settings)
     x = torch.randn(7, 1, 8, 32)
     runs = torch.zeros(7, dtype=torch.long)
@@ -94,4 +99,4 @@ def test_moves_permute_only_free_positions() -> None:
 
 def test_bad_settings_are_named() -> None:
     with pytest.raises(BadInput, match="steps"):
-        Lamp(steps=0)
+        quick(0, 10, 10)

@@ -98,5 +98,5 @@ def test_a_repeated_first_token_is_an_echo_where_positions_are_only_relative() -
             generator=generator(1),
         )
         first, second = secret[:2]
-        assert search._echoes((first,), first) is echoes
-        assert not search._echoes((first,), second)
+        echoed = search._echo_test((first,), search._inputs((first,), torch.arange(model.vocabulary.size)))
+        assert echoed(search._inputs((first,), torch.tensor([first, second]))).tolist() == [echoes, False]

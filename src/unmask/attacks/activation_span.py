@@ -53,7 +53,7 @@ class ActivationSpan:
 
         Args:
             observation: what was seen.
-            generator: source of the search's chance.
+            generator: not used: nothing here is left to chance.
         """
         knowledge, model = observation.knowledge, observation.model
         if knowledge.kept is None and knowledge.length is None:
@@ -65,11 +65,12 @@ class ActivationSpan:
         whole = len(target.rows) == target.length
         if direct and whole and knowledge.clip is None:
             guess = self._direct(observation, target, direct[0])
-            yield guess
-            if guess.done:
+            # Each row was compared with every token at once: a rough release leaves nothing better to do.
+            yield replace(guess, done=guess.done or not knowledge.exact)
+            if guess.done or not knowledge.exact:
                 return
         if model.causal and whole and knowledge.clip is None and _row_sites(target):
-            yield from self._causal(observation, target, generator)
+            yield from self._causal(observation, target)
             return
         if not knowledge.permuted and whole and knowledge.clip is None:
             for guess in self._spans(observation, target):
@@ -106,9 +107,7 @@ class ActivationSpan:
             ids = torch.where(target.free, tokens, target.ids)
             yield self._judged(target, ids, note=f"span of {site.name}")
 
-    def _causal(
-        self, observation: Activations[PublicModel], target: Target, generator: torch.Generator
-    ) -> Iterator[Reconstruction]:
+    def _causal(self, observation: Activations[PublicModel], target: Target) -> Iterator[Reconstruction]:
         site = _row_sites(target)[0]
         share = noise_share(observation, site.name)
         search = RowSearch(
@@ -119,7 +118,6 @@ class ActivationSpan:
             permuted=observation.knowledge.permuted,
             allowed=target.allowed,
             inside=rehearsed(target.model, site, target.allowed, named(self.seed, "rehearsal", site.name)),
-            generator=generator,
         )
         best: tuple[int, ...] = ()
         for prefix, _ in search.run():

@@ -11,6 +11,7 @@ from unmask.attacks.distances import Distance
 from unmask.attacks.layout import Layout, allowed_tokens, labellings, layout
 from unmask.attacks.moves import shuffles
 from unmask.attacks.replay import Replay
+from unmask.errors import BadInput
 from unmask.observation import Observation
 
 SOFT_TARGET = 0.03
@@ -19,17 +20,46 @@ SOFT_TARGET = 0.03
 
 @dataclass(frozen=True, kw_only=True)
 class Descent:
-    """Settings of the loop; see `Lamp` for their meaning."""
+    """Settings of the continuous loop.
+
+    Args:
+        distance: how gradients are compared.
+        l1: factor of the L1 term of `Distance.L2_L1`.
+        steps: steps of Adam.
+        learning_rate: of Adam.
+        decay: factor on the learning rate every `decay_every` steps.
+        decay_every: see there.
+        candidates: Gaussian starts of which the best is kept.
+        shuffles: permutations of it of which the best is kept.
+        norm_weight: weight of `(mean_i ||x_i|| - c)^2`, with c the mean norm of the public embeddings.
+
+    Raises:
+        BadInput: if a setting is out of range.
+    """
 
     distance: Distance
-    l1: float
+    l1: float = 0.0
     steps: int
     learning_rate: float
-    decay: float
-    decay_every: int
-    candidates: int
-    shuffles: int
-    norm_weight: float
+    decay: float = 1.0
+    decay_every: int = 50
+    candidates: int = 1
+    shuffles: int = 0
+    norm_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        for argument in ("steps", "learning_rate", "decay", "decay_every", "candidates"):
+            positive(argument, getattr(self, argument))
+
+
+def positive(argument: str, value: int | float) -> None:
+    """Check a setting.
+
+    Raises:
+        BadInput: if the value is not above zero.
+    """
+    if not value > 0:
+        raise BadInput(argument, value, "is not above zero", "give a positive number")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

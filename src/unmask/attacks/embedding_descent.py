@@ -1,5 +1,6 @@
 """Fit continuous embeddings to activations: as many equations as unknowns, solved by a quasi-Newton method."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -97,14 +98,17 @@ class EmbeddingDescent:
             total = total + apart.mean()
         return total / len(self.target.sites)
 
-    def fit(self, coordinates: Tensor, ids: Tensor, free: Tensor, steps: int) -> tuple[Tensor, float]:
-        """Return coordinates (n, d) after some steps, and the loss.
+    def fit(
+        self, coordinates: Tensor, ids: Tensor, free: Tensor, steps: int, rounds: int = 1
+    ) -> Iterator[tuple[Tensor, float]]:
+        """Yield coordinates (n, d) and the loss after every `steps` steps, one descent all along.
 
         Args:
             coordinates: where to begin; those of known tokens are not used.
             ids: (n,) tokens of the positions that are not free.
-            free: (n,) True where the embedding is fitted.
-            steps: number of steps.
+            free: (n,) True where the embedding is fitted, somewhere.
+            steps: number of steps between two looks.
+            rounds: number of looks.
         """
         where = free.nonzero()[:, 0]
         fixed = self.codebook.table[ids]
@@ -127,5 +131,6 @@ class EmbeddingDescent:
             last[0] = float(loss.detach())
             return loss.detach()
 
-        search.step(closure)
-        return coordinates.index_copy(0, where, moving.detach()), last[0]
+        for _ in range(rounds):
+            search.step(closure)
+            yield coordinates.index_copy(0, where, moving.detach()), last[0]

@@ -44,6 +44,27 @@ def from_head_bias(observation: Observation) -> Labels | None:
     return None
 
 
+def from_head_weight(observation: Observation) -> Labels | None:
+    """Return one sequence's label from the output weight's gradient, or None where that does not show it.
+
+    `dL/dW_k = (p_k - q_k) h^T` is a multiple of one vector h for every class, with the sign of
+    `p_k - q_k`: of three or more rows the true class's alone points against the others. Two rows
+    always point against each other, so two classes cannot be told apart without the sign of h.
+    """
+    classes = observation.model.classes
+    if classes is None or classes < 3 or observation.knowledge.batch != 1:
+        return None
+    for place in observation.places:
+        head = place.component is Component.HEAD or place.layer is None
+        if head and place.kind is Kind.WEIGHT and place.shape[0] == classes:
+            rows = observation.tensors[place.name].double()
+            agreement = (rows @ rows.T).sign().sum(1)
+            odd = int(agreement.argmin())
+            if int((agreement == agreement.min()).sum()) == 1:
+                return Labels(shares=tuple(float(k == odd) for k in range(classes)), residual=None)
+    return None
+
+
 def from_replay(observation: Observation, ids: Tensor, mask: Tensor) -> Labels | None:
     """Return the labels that explain the gradient best once the tokens (B, n) are known.
 

@@ -7,12 +7,23 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.continuous import Descent, Matching
+from unmask.attacks.continuous import Descent, Matching, positive
 from unmask.attacks.distances import Distance
-from unmask.attacks.matching import match, positive
+from unmask.attacks.matching import match
 from unmask.attacks.moves import proposals
 from unmask.attacks.prior import Prior, VictimPrior
 from unmask.observation import Observation
+
+PUBLISHED = Descent(
+    distance=Distance.COSINE,
+    steps=2000,
+    learning_rate=0.01,
+    decay=0.89,
+    decay_every=50,
+    candidates=500,
+    shuffles=500,
+    norm_weight=1.0,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +41,7 @@ class Lamp:
     Args:
         name: registered name.
         source: publication.
-        distance: how gradients are compared.
-        l1: factor of the L1 term of `Distance.L2_L1` (LAMP L1+L2: 0.01).
-        steps: steps of Adam.
-        learning_rate: of Adam.
-        decay: factor on the learning rate every `decay_every` steps.
-        decay_every: see there.
-        candidates: Gaussian starts of which the best is kept.
-        shuffles: permutations of it of which the best is kept.
-        norm_weight: weight of the norm regulariser.
+        descent: settings of the continuous loop (for LAMP L1+L2: `Distance.L2_L1` with l1 0.01).
         swap_after: share of the steps before the first discrete phase.
         swap_every: steps between two discrete phases.
         swaps: proposals per sentence and phase.
@@ -51,15 +54,7 @@ class Lamp:
 
     name: str = "lamp"
     source: str = "Li, Xu, Dras, EMNLP 2024, arXiv 2406.00999; Balunovic et al., NeurIPS 2022, arXiv 2202.08827"
-    distance: Distance = Distance.COSINE
-    l1: float = 0.0
-    steps: int = 2000
-    learning_rate: float = 0.01
-    decay: float = 0.89
-    decay_every: int = 50
-    candidates: int = 500
-    shuffles: int = 500
-    norm_weight: float = 1.0
+    descent: Descent = PUBLISHED
     swap_after: float = 0.1
     swap_every: int = 75
     swaps: int = 200
@@ -67,22 +62,11 @@ class Lamp:
     prior: Prior | None = None
 
     def __post_init__(self) -> None:
-        for argument in ("steps", "learning_rate", "decay", "decay_every", "candidates", "swap_every", "swaps"):
+        for argument in ("swap_every", "swaps"):
             positive(argument, getattr(self, argument))
 
     def run(self, observation: Observation, generator: torch.Generator) -> Iterator[Reconstruction]:
         """Yield the start, a guess after every discrete phase, and the best at the end."""
-        settings = Descent(
-            distance=self.distance,
-            l1=self.l1,
-            steps=self.steps,
-            learning_rate=self.learning_rate,
-            decay=self.decay,
-            decay_every=self.decay_every,
-            candidates=self.candidates,
-            shuffles=self.shuffles,
-            norm_weight=self.norm_weight,
-        )
         prior = self.prior
         if prior is None and observation.model.classes is None:
             prior = VictimPrior(model=observation.model)
@@ -91,10 +75,10 @@ class Lamp:
             return self._reorder(matching, x, losses, prior, generator)
 
         def due(step: int) -> bool:
-            return step > self.swap_after * self.steps and step % self.swap_every == 0
+            return step > self.swap_after * self.descent.steps and step % self.swap_every == 0
 
         remark = f"; language prior: {'none for this tokenizer' if prior is None else prior.name}"
-        matching = Matching.of(observation, settings)
+        matching = Matching.of(observation, self.descent)
         yield from match(matching, generator, due=due, discrete=reorder, remark=remark)
 
     def _reorder(

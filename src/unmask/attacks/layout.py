@@ -1,11 +1,13 @@
 """What is known of the batch before any attack: its lengths, its special tokens, its labels."""
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from unmask.attacks.labels import from_head_bias, from_head_weight
 from unmask.observation import Observation
 from unmask.public import Component, Kind
 from unmask.subspace import estimate_rank
@@ -37,14 +39,14 @@ class Layout:
 
 
 def noise_deviation(observation: Observation) -> float:
-    """Return the deviation of the noise on each entry, from the noise-to-norm ratio that is known.
+    """Return the deviation of the noise on each entry: a known one, and what a known noise-to-norm ratio adds.
 
-    The norm seen holds the noise too: `||seen||^2 = norm^2 (1 + ratio^2)` in expectation.
+    The norm seen holds the latter too: `||seen||^2 = norm^2 (1 + ratio^2)` in expectation.
     """
-    ratio = observation.knowledge.noise
+    ratio, own = observation.knowledge.noise, observation.knowledge.deviation
     entries = sum(tensor.numel() for tensor in observation.tensors.values())
     energy = sum(float(tensor.double().square().sum()) for tensor in observation.tensors.values())
-    return ratio * (energy / (1 + ratio**2) / max(1, entries)) ** 0.5
+    return math.hypot(own, ratio * (energy / (1 + ratio**2) / max(1, entries)) ** 0.5)
 
 
 def total_rank(observation: Observation) -> int:
@@ -94,14 +96,19 @@ def layout(observation: Observation, lengths: tuple[int, ...] | None = None) -> 
 def labellings(observation: Observation, batch: int) -> Tensor | None:
     """Return the labellings to try, (H, B) class indices, or None for next-token prediction.
 
-    Unknown labels: every multiset of classes, at most 16 of them, since the order of a batch
-    cannot be seen in its mean gradient.
+    Unknown labels: for one sequence the class that the head's gradient shows, where the head is seen
+    without noise. Else every multiset of classes, at most 16 of them, since the order of a batch cannot
+    be seen in its mean gradient.
     """
     classes = observation.model.classes
     if classes is None:
         return None
     if observation.knowledge.labels is not None:
         return torch.tensor([observation.knowledge.labels])
+    if batch == 1 and observation.knowledge.exact:
+        shown = from_head_bias(observation) or from_head_weight(observation)
+        if shown is not None:
+            return torch.tensor([[shown.label]])
     every = itertools.combinations_with_replacement(range(classes), batch)
     return torch.tensor(list(itertools.islice(every, MOST_LABELLINGS)))
 

@@ -1,19 +1,21 @@
 """Gradient matching: optimise embeddings until their gradient is the one seen (DLG, TAG, LAMP)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.continuous import Descent, Matching
+from unmask.attacks.continuous import Descent, Matching, positive
 from unmask.attacks.distances import Distance
-from unmask.errors import BadInput
 from unmask.observation import Observation
 
 Discrete = Callable[[Matching, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(matching, x (H, B, n, d), distances (H,)) -> reordered x and its distances."""
+
+
+PUBLISHED = Descent(distance=Distance.L2, steps=2500, learning_rate=0.1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +29,7 @@ class GradientMatching:
     Args:
         name: registered name.
         source: publication.
-        distance: how gradients are compared.
-        l1: factor of the L1 term of `Distance.L2_L1`.
-        steps: steps of Adam.
-        learning_rate: of Adam.
+        descent: settings of the loop.
         report_every: steps between two guesses.
 
     Raises:
@@ -39,31 +38,15 @@ class GradientMatching:
 
     name: str = "dlg"
     source: str = "Zhu, Liu, Han, NeurIPS 2019, arXiv 1906.08935"
-    distance: Distance = Distance.L2
-    l1: float = 0.0
-    steps: int = 2500
-    learning_rate: float = 0.1
+    descent: Descent = PUBLISHED
     report_every: int = 75
 
     def __post_init__(self) -> None:
-        positive("steps", self.steps)
-        positive("learning_rate", self.learning_rate)
         positive("report_every", self.report_every)
 
     def run(self, observation: Observation, generator: torch.Generator) -> Iterator[Reconstruction]:
         """Yield the start, a guess every `report_every` steps, and the best at the end."""
-        settings = Descent(
-            distance=self.distance,
-            l1=self.l1,
-            steps=self.steps,
-            learning_rate=self.learning_rate,
-            decay=1.0,
-            decay_every=self.steps,
-            candidates=1,
-            shuffles=0,
-            norm_weight=0.0,
-        )
-        matching = Matching.of(observation, settings)
+        matching = Matching.of(observation, self.descent)
         yield from match(matching, generator, due=lambda step: step % self.report_every == 0)
 
 
@@ -75,7 +58,8 @@ def dlg() -> GradientMatching:
 def tag() -> GradientMatching:
     """Return TAG: DLG with 0.01 times the L1 distance added."""
     source = "Deng et al., EMNLP 2021, arXiv 2103.06819"
-    return GradientMatching(name="tag", source=source, distance=Distance.L2_L1, l1=0.01)
+    descent = replace(PUBLISHED, distance=Distance.L2_L1, l1=0.01)
+    return GradientMatching(name="tag", source=source, descent=descent)
 
 
 def match(
@@ -137,13 +121,3 @@ def _guess(matching: Matching, kept: Tensor, best: Tensor, *, note: str, done: b
         note=note,
         done=done,
     )
-
-
-def positive(argument: str, value: int | float) -> None:
-    """Check a setting.
-
-    Raises:
-        BadInput: if the value is not above zero.
-    """
-    if not value > 0:
-        raise BadInput(argument, value, "is not above zero", "give a positive number")

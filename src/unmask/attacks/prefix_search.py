@@ -1,20 +1,18 @@
 """Read a causal model's input token by token: an input at a position depends on its prefix alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from unmask.attacks.threshold import between
+from unmask.attacks.threshold import FALLBACK, between
 from unmask.public import Place, PublicModel
 from unmask.subspace import Subspace, row_basis, span_distance
 
 FIRST, GROWTH, LARGEST = 64, 4, 2048
 """Candidates in the first batch of a position, growth of the following ones, and their limit."""
 NULL = 64
-ECHO = 1e-6
-"""Squared relative distance from the prefix's inputs below which an input adds nothing to the span."""
 BEAM = 32
 
 
@@ -57,36 +55,45 @@ class PrefixSearch:
     def extensions(self, prefix: tuple[int, ...]) -> list[tuple[int, float]]:
         """Return the tokens that may follow a prefix, surest first; empty if none does."""
         order = self._order(prefix)
-        null = order[torch.randint(len(order), (NULL,), generator=self.generator)]
-        limit = between(self.inside, self._distances(prefix, null), len(order))
+        null = self._inputs(prefix, order[torch.randint(len(order), (NULL,), generator=self.generator)])
+        limit = between(self.inside, span_distance(null, self.space), len(order))
+        echoed = self._echo_test(prefix, null)
         start, size = 0, FIRST
         echoes: list[tuple[int, float]] = []
         while start < len(order):
             part = order[start : start + size]
-            distances = self._distances(prefix, part)
+            inputs = self._inputs(prefix, part)
+            distances = span_distance(inputs, self.space)
             passed = (distances < limit).nonzero()[:, 0]
-            pairs = sorted(((int(part[k]), float(distances[k])) for k in passed.tolist()), key=lambda pair: pair[1])
-            fresh = [pair for pair in pairs if not self._echoes(prefix, pair[0])]
-            echoes += [pair for pair in pairs if pair not in fresh]
+            repeats = echoed(inputs[passed])
+            pairs = [
+                (float(distances[k]), int(part[k]), again)
+                for k, again in zip(passed.tolist(), repeats.tolist(), strict=True)
+            ]
+            fresh = [(token, distance) for distance, token, again in sorted(pairs) if not again]
+            echoes += [(token, distance) for distance, token, again in sorted(pairs) if again]
             if fresh:
                 return [*fresh, *echoes][:BEAM]
             start, size = start + size, min(size * GROWTH, LARGEST)
         return echoes[:BEAM]
 
-    def _echoes(self, prefix: tuple[int, ...], token: int) -> bool:
-        """Whether a token's input is a combination of the prefix's, so that it would be in the span anyway.
+    def _echo_test(self, prefix: tuple[int, ...], null: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return a test (C, d) -> (C,): is an input a combination of the prefix's, and so in the span anyway?
 
         Without absolute positions a repetition of the first token attends to copies of itself and
-        has the same input: the span test cannot tell it from the truth, so it is tried last.
+        has the same input: the span test cannot tell it from the truth, so it is tried last. The
+        limit lies between rounding and the distances of random tokens (NULL, d) from the prefix's span.
         """
         if not prefix:
-            return False
-        ids = torch.tensor([[*prefix, token]])
-        inputs = self.model.inputs(ids, [self.place])[self.place.name][0].double()
-        basis = row_basis(inputs[None, :-1])[0]
+            return lambda inputs: torch.zeros(len(inputs), dtype=torch.bool)
+        own = self.model.inputs(torch.tensor([prefix]), [self.place])[self.place.name].double()
+        basis = row_basis(own)[0]
         kept = basis[:, basis.square().sum(0) > 0]
-        own = Subspace(basis=kept, weights=torch.ones(kept.shape[1], dtype=torch.float64), rank=kept.shape[1])
-        return float(span_distance(inputs[-1], own)) < ECHO
+        space = Subspace(basis=kept, weights=torch.ones(kept.shape[1], dtype=torch.float64), rank=kept.shape[1])
+        apart = span_distance(null.double(), space)
+        # A random draw may hold the echo itself; it is no null.
+        limit = between(self.inside, apart[apart > apart.median() * FALLBACK], NULL)
+        return lambda inputs: span_distance(inputs.double(), space) < limit
 
     def _order(self, prefix: tuple[int, ...]) -> Tensor:
         # Before the first token any special token may stand; each has its own idea of a beginning.
@@ -97,8 +104,8 @@ class PrefixSearch:
         likely = logits.log_softmax(1).mean(0)
         return self.allowed[likely[self.allowed].argsort(descending=True)]
 
-    def _distances(self, prefix: tuple[int, ...], tokens: Tensor) -> Tensor:
+    def _inputs(self, prefix: tuple[int, ...], tokens: Tensor) -> Tensor:
+        """Return the input (C, d_in) of each token as the prefix's continuation."""
         self.tested += len(tokens)
         where = torch.full((len(tokens),), len(prefix))
-        ids = torch.tensor(prefix, dtype=torch.long)
-        return span_distance(self.model.substituted_inputs(ids, where, tokens, self.place), self.space)
+        return self.model.substituted_inputs(torch.tensor(prefix, dtype=torch.long), where, tokens, self.place)

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from unmask.attacks.probes import random_context
+from unmask.attacks.threshold import between
 from unmask.public import Place, PublicModel
 from unmask.subspace import row_space, span_distance, unexplained
 
 LENGTH = 24
-INSIDE = 1e-5
-"""Squared relative distance below which a position's input lies in the gradient's row space."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,17 +57,21 @@ def rehearse(model: PublicModel, place: Place, allowed: Tensor, generator: torch
         generator: source of the sentence.
     """
     length = min(LENGTH, model.max_length)
-    ids = random_context(model, allowed, length, generator)
+    ids, other = (random_context(model, allowed, length, generator) for _ in range(2))
     target = ids[None] if model.classes is None else torch.zeros(1, dtype=torch.long)
     gradient = model.gradients(ids[None], target, [place])[place.name][0]
-    inputs = model.inputs(ids[None], [place])[place.name][0]
+    inputs, strange = model.inputs(torch.stack([ids, other]), [place])[place.name]
     space = row_space(gradient)
     if space.rank == 0:
         return Rehearsal(length=length, rank=0, visible=(), differences=False, inside=torch.zeros(0))
     own = span_distance(inputs, space)
-    visible = tuple((own < INSIDE).nonzero()[:, 0].tolist())
+    # Midway, by orders of magnitude, between rounding and the inputs of a sentence that is not in the gradient.
+    # What both sentences begin and end with is in it, so the ordinary tokens alone are the null.
+    prefix, suffix = len(model.vocabulary.prefix), len(model.vocabulary.suffix)
+    limit = between(torch.zeros(0), span_distance(strange[prefix : length - suffix], space), length)
+    visible = tuple((own < limit).nonzero()[:, 0].tolist())
     apart = inputs[1:] - inputs[:1]
-    differences = not visible and float(unexplained(apart.double()[None], space, ridge=1e-12)) < INSIDE
+    differences = not visible and float(unexplained(apart.double()[None], space, ridge=1e-12)) < limit
     return Rehearsal(
         length=length,
         rank=space.rank,

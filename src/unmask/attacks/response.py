@@ -1,93 +1,81 @@
-"""Predict how a causal model responds to every token from its response to a few of them."""
+"""How one vector that reads a whole sentence responds to its words, on average over public random sentences."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from unmask.public import PublicModel
-from unmask.site import Signal
+from unmask.attacks.probes import random_context, whitening
+from unmask.public import Place, PublicModel
 
-RIDGE = 0.2
-SHRINK = 0.05
-_LAST: dict[int, tuple[PublicModel, Tensor]] = {}
-
-
-def features(model: PublicModel) -> Tensor:
-    """Return public features (V, f) of every token: its embedding beside what the first layer makes of it alone.
-
-    The first layer's feed-forward part is where a token's response is least linear in its embedding. It is
-    computed once a model, for every token as the second of a text of two, which costs V passes through one layer.
-
-    Args:
-        model: the public model; its features are remembered until those of another one are asked for.
-    """
-    if id(model) not in _LAST:
-        _LAST.clear()
-        _LAST[id(model)] = (model, _features(model))
-    return _LAST[id(model)][1]
-
-
-def _features(model: PublicModel) -> Tensor:
-    table = model.embedding().detach()
-    parts = [table / table.norm(dim=1, keepdim=True).clamp_min(1e-12)]
-    first = next((site for site in model.sites if site.signal is Signal.HIDDEN), None)
-    if first is not None:
-        every = torch.arange(model.vocabulary.size)
-        start = torch.tensor(model.vocabulary.prefix[:1] or (0,))
-        parts.append(model.substituted_activations(start, torch.ones_like(every), every, first))
-    return torch.cat([_scaled(part) for part in parts], 1)
-
-
-def _scaled(x: Tensor) -> Tensor:
-    x = x - x.mean(0)
-    return x / x.square().mean().sqrt().clamp_min(1e-12) / x.shape[1] ** 0.5
+SENTENCES = 1000
+LONGEST = 16
+RIDGE = 0.1
+"""Share of the mean eigenvalue added to a covariance before it is inverted."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Response:
-    """Ridge regression of responses (c, d) on features, in its dual form because c is below f.
+    """Mean, spread and linear model of the direction of a place's input at the first position.
 
-    `f(t) = y0 + (phi(t) - phi0) X^T (X X^T + lambda I)^{-1} Y` with the centred features X and responses Y of
-    the tokens tried. How far it errs is read from its own leave-one-out errors `R_i / (1 - H_ii)`, whose
-    covariance gives the metric in which predictions are compared with what was seen.
+    `h = mean + (mean over the words of their normalised embeddings) @ map + rest`.
 
     Args:
-        tokens: (c,) ids that were tried.
-        responses: (c, d) what stood at the site.
+        mean: (d,) of the directions.
+        white: (d, d) inverse square root of their covariance.
+        rest: (d, d) inverse square root of the covariance of what the linear model leaves.
+        effects: (V, d) `embedding @ map` of every token, centred over the allowed ones.
     """
 
-    tokens: Tensor
-    responses: Tensor
+    mean: Tensor
+    white: Tensor
+    rest: Tensor
+    effects: Tensor
 
-    def ranked(self, phi: Tensor, seen: Tensor) -> Tensor:
-        """Return all ids (V,), likeliest first: by the plain metric and the errors' own, taking turns.
+    @classmethod
+    def measure(
+        cls, model: PublicModel, place: Place, length: int, allowed: Tensor, generator: torch.Generator
+    ) -> "Response":
+        """Replay random sentences and fit the model by ridge regression.
 
         Args:
-            phi: (V, f) features.
-            seen: (m, d) rows, of which the next token's is one.
+            model: the public model.
+            place: whose input at the first position is read.
+            length: tokens of a sentence; longer ones are replayed shorter, which serves as well and costs less.
+            allowed: token ids that can occur.
+            generator: source of the sentences.
         """
-        tried = phi[self.tokens]
-        x = tried - tried.mean(0)
-        centre = self.responses.mean(0)
-        y = self.responses - centre
-        scale = y.square().mean().sqrt().clamp_min(1e-12)
-        y = y / scale
-        gram = x @ x.T
-        ridge = gram + RIDGE * gram.diagonal().mean() * torch.eye(len(gram))
-        weights = torch.linalg.solve(ridge, y)
-        predicted = (phi - tried.mean(0)) @ (x.T @ weights)
-        hat = torch.linalg.solve(ridge, gram).diagonal()
-        errors = (y - gram @ weights) / (1 - hat).clamp_min(1e-3)[:, None]
-        spread = errors.T @ errors / len(errors)
-        spread = spread + SHRINK * spread.diagonal().mean().clamp_min(1e-12) * torch.eye(len(spread))
-        factor = torch.linalg.cholesky(spread)
-        wanted = (seen - centre) / scale
-        plain = torch.cdist(predicted, wanted).amin(1)
-        own = torch.cdist(_solved(factor, predicted), _solved(factor, wanted)).amin(1)
-        turns = torch.minimum(plain.argsort().argsort(), own.argsort().argsort())
-        return turns.argsort(stable=True)
+        length = min(length, LONGEST)
+        ids = torch.stack([random_context(model, allowed, length, generator) for _ in range(SENTENCES)])
+        seen = directions(model, place, ids).double()
+        mean = seen.mean(0)
+        words = F.layer_norm(model.embedding(), model.embedding().shape[1:]).double()
+        bags = words[ids[:, len(model.vocabulary.prefix) : length - len(model.vocabulary.suffix)]].mean(1)
+        bags, centred = bags - bags.mean(0), seen - mean
+        width = bags.shape[1]
+        ridge = 0.05 * bags.square().sum() / width
+        weight = torch.linalg.solve(bags.T @ bags + ridge * torch.eye(width, dtype=bags.dtype), bags.T @ centred)
+        effects = words @ weight
+        left = centred - bags @ weight
+        spread = torch.stack([part.T @ part / len(ids) for part in (centred, left)])
+        dtype = model.embedding().dtype
+        white, rest = whitening(spread, RIDGE).to(dtype)
+        return cls(mean=mean.to(dtype), white=white, rest=rest, effects=(effects - effects[allowed].mean(0)).to(dtype))
+
+    def likely(self, vector: Tensor, allowed: Tensor, count: int) -> Tensor:
+        """Return `count` words, found one by one, whose mean effect explains a direction (d,) best."""
+        effects = self.effects[allowed] @ self.rest / count
+        lengths, left = effects.square().sum(1), (vector - self.mean) @ self.rest
+        found = []
+        for _ in range(count):
+            best = int((2 * effects @ left - lengths).argmax())
+            found.append(allowed[best])
+            left = left - effects[best]
+        return torch.stack(found)
 
 
-def _solved(factor: Tensor, rows: Tensor) -> Tensor:
-    return torch.linalg.solve_triangular(factor, rows.T, upper=False).T
+def directions(model: PublicModel, place: Place, ids: Tensor, at_once: int = 64) -> Tensor:
+    """Return the unit vectors (C, d) of a place's input at the first position of sentences (C, n)."""
+    parts = [model.inputs(part, [place])[place.name][:, 0] for part in ids.split(at_once)]
+    return F.normalize(torch.cat(parts), dim=-1)

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unmask.attacks.response import Response, features
 from unmask.attacks.threshold import between
+from unmask.attacks.token_response import Features, ranked
 from unmask.public import PublicModel
 from unmask.site import Site
 
 LIKELY = 32
 """Tokens tried first, in the order of the model's own next-token probability."""
-SPREAD = 224
-"""Tokens drawn at random beside them, from which the responses of all others are predicted."""
 BATCH, GROWTH, LARGEST = 64, 1.5, 2048
 """Tokens of the first round that follows the predictions, growth of the later ones, and their limit."""
 ROUNDS = 14
@@ -36,7 +34,6 @@ class RowSearch:
         permuted: whether the rows come in an unknown order.
         allowed: token ids that may occur.
         inside: squared relative distances of true rows in a rehearsal, for the threshold.
-        generator: source of the random tokens.
     """
 
     model: PublicModel
@@ -46,7 +43,6 @@ class RowSearch:
     permuted: bool
     allowed: Tensor
     inside: Tensor
-    generator: torch.Generator
     forwarded: int = field(default=0, init=False)
     """Tokens put through the model, those of prefixes included."""
 
@@ -77,8 +73,7 @@ class RowSearch:
         trial.add(likely[:LIKELY])
         if exact and trial.found(len(self.allowed)):
             return trial.found(len(self.allowed))
-        spread = self.allowed[torch.randperm(len(self.allowed), generator=self.generator)[:SPREAD]]
-        trial.add(spread)
+        trial.add(Features.cached(self.model, self.allowed).sample)
         size = float(BATCH)
         for _ in range(ROUNDS if exact else NOISY_ROUNDS):
             found = trial.found(len(self.allowed))
@@ -131,7 +126,8 @@ class _Trial:
             return
         found = self.search.responses(self.prefix, fresh)
         seen = self.search.rows[self.left].double()
-        away = (found.double()[:, None] - seen[None]).square().sum(-1) / seen.square().sum(-1).clamp_min(1e-30)
+        # In float64, because the threshold lies far below what float32 resolves in a difference of norms.
+        away = torch.cdist(found.double(), seen).square() / seen.square().sum(-1).clamp_min(1e-30)
         self.tokens = torch.cat([self.tokens, fresh])
         self.responses = torch.cat([self.responses, found])
         self.distances = torch.cat([self.distances, away])
@@ -153,8 +149,13 @@ class _Trial:
 
     def ranked(self) -> Tensor:
         """Return the allowed tokens that were not tried, likeliest first by their predicted response."""
-        model = Response(tokens=self.tokens, responses=self.responses)
-        order = model.ranked(features(self.search.model), self.search.rows[self.left])
+        features = Features.cached(self.search.model, self.search.allowed)
+        drawn = torch.isin(self.tokens, features.sample)
+        # The sample in its own order and first, so that its products need not be computed again.
+        place = {int(token): index for index, token in enumerate(self.tokens.tolist())}
+        order = torch.tensor([place[int(t)] for t in features.sample.tolist()] + (~drawn).nonzero()[:, 0].tolist())
+        tokens = self.tokens[order]
+        order = ranked(features.products_with(tokens), tokens, self.responses[order], self.search.rows[self.left])
         order = order[torch.isin(order, self.search.allowed)]
         return order[~torch.isin(order, self.tokens)]
 

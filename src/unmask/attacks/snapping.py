@@ -9,10 +9,10 @@ from torch import Tensor
 from unmask.attacks.activation_target import Target
 from unmask.attacks.embedding_descent import Codebook, EmbeddingDescent
 
-FIRST, LATER = 150, 60
-"""Steps of the first fit and of those after tokens were fixed."""
-PATIENT = 150
-"""Steps where nothing could be fixed."""
+LOOK = 30
+"""Steps between two looks at the tokens."""
+FIRST, LATER, PATIENT = 5, 2, 4
+"""Looks before tokens are fixed: at first, after some were, and where none could be."""
 PLAIN = 0.1
 """Lead in cosine over the second token with which a token is fixed."""
 SETBACK = 4.0
@@ -42,23 +42,31 @@ class Snapping:
         target = self.target
         ids, free = target.ids.clone(), target.free.clone()
         coordinates = torch.zeros(target.length, self.codebook.table.shape[1])
-        before, steps, lead = float("inf"), FIRST, PLAIN
+        before, looks, lead = float("inf"), FIRST, PLAIN
         fixed: Tensor = torch.zeros(0, dtype=torch.long)
+        if not bool(free.any()):
+            yield ids, float(target.residuals(ids[None])[0]), torch.ones(len(ids))
+            return
         while True:
-            coordinates, loss = self.descent.fit(coordinates, ids, free, steps)
-            guess, leads = self.decode(coordinates, ids, free)
-            residual = float(target.residuals(guess[None])[0])
-            yield guess, residual, leads
-            if residual <= self.exact or not bool(free.any()):
-                return
+            loss, guess, leads = 0.0, ids, torch.ones(len(ids))
+            for fitted in self.descent.fit(coordinates, ids, free, LOOK, looks):
+                coordinates, loss = fitted
+                guess, leads = self.decode(coordinates, ids, free)
+                residual = float(target.residuals(guess[None])[0])
+                yield guess, residual, leads
+                if residual <= self.exact:
+                    return
             if len(fixed) and loss > SETBACK * before:
                 free[fixed] = True
-                fixed, steps, lead, before = fixed[:0], PATIENT, 1.5 * lead, loss
+                fixed, looks, lead, before = fixed[:0], PATIENT, 1.5 * lead, loss
                 continue
             fixed = (free & (leads > lead)).nonzero()[:, 0]
             ids[fixed] = guess[fixed]
             free[fixed] = False
-            before, steps = loss, LATER if len(fixed) else PATIENT
+            before, looks = loss, LATER if len(fixed) else PATIENT
+            if not bool(free.any()):
+                # Every token is fixed and the whole is wrong: all are doubted again.
+                free, fixed, lead = target.free.clone(), fixed[:0], 1.5 * lead
 
     def decode(self, coordinates: Tensor, ids: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
         """Return the tokens (n,) that coordinates point at, and by how much the first leads the second (n,)."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
+from unmask.attacks.continuous import positive
 from unmask.attacks.layout import Layout, allowed_tokens, labellings, layout, noise_deviation
-from unmask.attacks.matching import positive
 from unmask.attacks.polish import Polish
 from unmask.attacks.replay import Replay
 from unmask.attacks.shortlist import token_scores

@@ -6,11 +6,21 @@ from typing import Any
 
 from unmask.attack import Attack
 from unmask.errors import BadInput
-from unmask.surface import Surface
+from unmask.surface import Release, Surface
 
-STRONGEST: Mapping[str, str] = {"gradient": "span", "gradient-file": "span", "attention": "activation-span"}
+STRONGEST: Mapping[str, str] = {
+    "gradient": "span",
+    "gradient-file": "span",
+    "attention": "activation-span",
+    "attention-images": "image-newton",
+}
 """The strongest attack by the surface's name."""
-BASELINE: Mapping[str, str] = {"gradient": "lamp", "gradient-file": "lamp", "attention": "embedding-match"}
+BASELINE: Mapping[str, str] = {
+    "gradient": "lamp",
+    "gradient-file": "lamp",
+    "attention": "embedding-match",
+    "attention-images": "image-match",
+}
 """The published method to compare with, by the surface's name."""
 
 
@@ -21,6 +31,18 @@ def strongest(surface: Surface[Any, Any]) -> str:
         surface: what is seen.
     """
     return STRONGEST.get(surface.name, STRONGEST["gradient"])
+
+
+def strongest_all(surface: Surface[Any, Any], *, defended: bool) -> tuple[str, ...]:
+    """Return the names of the attacks that are tried by default: on an inexact gradient the soft one as well.
+
+    Args:
+        surface: what is seen, before any defence.
+        defended: whether a defence will change it.
+    """
+    first = strongest(surface)
+    inexact = defended or surface.release != Release()
+    return (first, "soft-span") if first == "span" and inexact else (first,)
 
 
 def fitting(attack: Attack[Any], surface: Surface[Any, Any], *, argument: str) -> None:

@@ -1,17 +1,16 @@
 """From options to a plan for a model of images: which cells, which secrets, which controls."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from unmask.auditor.images import ImageSubject
 from unmask.auditor.plan import Plan, Role, SeenCell
-from unmask.auditor.prepare import GRID
+from unmask.auditor.prepare import site_cells
 from unmask.errors import BadInput
-from unmask.record import Cell
+from unmask.site import Site
 from unmask.surfaces.image_activation import ImageActivationSurface
-from unmask.surfaces.site_selector import describe_sites, select_sites, site_grid
 from unmask.victims.images import fit
 from unmask.victims.torch_vision import TorchVision
 from unmask.vision import Images, VisionModel
@@ -31,18 +30,12 @@ def image_cells(model: VisionModel, surface: ImageActivationSurface, selections:
     Raises:
         BadInput: if a selection matches nothing.
     """
-    singles = dict.fromkeys(single for selection in selections for single in _singles(model, selection))
-    chosen = {single: select_sites(model.sites, model.heads, single) for single in singles}
-    every = list(dict.fromkeys(site for sites in chosen.values() for site in sites))
-    with torch.no_grad():
-        probe = model.activations(torch.zeros(1, *model.shape), every)
-    found: dict[tuple[int | None, str], SeenCell] = {}
-    for single, sites in chosen.items():
-        layer, component = describe_sites(model.sites, sites)
-        size = sum(probe[site.name].numel() for site in sites)
-        cell = Cell(layer=layer, component=component, parameters=size, share=size / model.parameters)
-        found.setdefault((layer, component), SeenCell(cell=cell, surface=replace(surface, select=single)))
-    return tuple(found.values())
+
+    def probe(sites: Sequence[Site]) -> Mapping[str, Tensor]:
+        with torch.no_grad():
+            return model.activations(torch.zeros(1, *model.shape), sites)
+
+    return site_cells(model, surface, selections, probe)
 
 
 def image_plan(
@@ -103,11 +96,3 @@ def singles(images: Images) -> tuple[Images, ...]:
     """
     labels = [None] * images.size if images.labels is None else list(images.labels[:, None])
     return tuple(Images(pixels=row[None], labels=label) for row, label in zip(images.pixels, labels, strict=True))
-
-
-def _singles(model: VisionModel, selection: str) -> tuple[str, ...]:
-    if selection == GRID:
-        return site_grid(model.sites, model.heads)
-    if selection.startswith(f"{GRID}:"):
-        return site_grid(select_sites(model.sites, model.heads, selection.removeprefix(f"{GRID}:")), model.heads)
-    return (selection,)

@@ -1,23 +1,27 @@
 """From options to a plan: which cells, which secrets, which controls."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from unmask.auditor.plan import SeenCell
 from unmask.errors import BadInput
 from unmask.metrics.tokens import FUNCTION_WORDS
 from unmask.public import Place, PublicModel
 from unmask.record import Cell
+from unmask.site import Site
 from unmask.surfaces.activation import ActivationSurface
 from unmask.surfaces.gradient import GradientSurface
 from unmask.surfaces.gradient_file import GradientFile
+from unmask.surfaces.image_activation import ImageActivationSurface
 from unmask.surfaces.selector import describe, grid, select
 from unmask.surfaces.site_selector import describe_sites, select_sites, site_grid
 from unmask.victim import Secret
 from unmask.victims.corpora import private
 from unmask.victims.secrets import Encode, secrets
+from unmask.vision import VisionModel
 
 GRID = "grid"
 """Selection that stands for every part of every layer, one cell each; `grid:0-2.*` for some of them."""
@@ -66,15 +70,38 @@ def activation_cells(model: PublicModel, surface: ActivationSurface, selections:
     Raises:
         BadInput: if a selection matches nothing.
     """
+
+    def probe(sites: Sequence[Site]) -> Mapping[str, Tensor]:
+        # One token's pass says how many numbers a token leaves at each site.
+        return model.activations(torch.zeros(1, 1, dtype=torch.long), sites)
+
+    return site_cells(model, surface, selections, probe)
+
+
+def site_cells(
+    model: PublicModel | VisionModel,
+    surface: ActivationSurface | ImageActivationSurface,
+    selections: Sequence[str],
+    probe: Callable[[Sequence[Site]], Mapping[str, Tensor]],
+) -> tuple[SeenCell, ...]:
+    """Return one cell for each selection of sites of a model of texts or images.
+
+    Args:
+        model: the public model.
+        surface: what is seen, apart from the selection.
+        selections: see `unmask.surfaces.site_selector`; `grid:0-2.block` for some of the grid.
+        probe: returns what stands at each site for a public input, of which the size matters.
+
+    Raises:
+        BadInput: if a selection matches nothing.
+    """
     singles = dict.fromkeys(single for selection in selections for single in _site_singles(model, selection))
     chosen = {single: select_sites(model.sites, model.heads, single) for single in singles}
-    every = list(dict.fromkeys(site for sites in chosen.values() for site in sites))
-    # One token's pass says how many numbers a token leaves at each site.
-    probe = model.activations(torch.zeros(1, 1, dtype=torch.long), every)
+    seen = probe(list(dict.fromkeys(site for sites in chosen.values() for site in sites)))
     found: dict[tuple[int | None, str], SeenCell] = {}
     for single, sites in chosen.items():
         layer, component = describe_sites(model.sites, sites)
-        size = sum(probe[site.name].numel() for site in sites)
+        size = sum(seen[site.name].numel() for site in sites)
         cell = Cell(layer=layer, component=component, parameters=size, share=size / model.parameters)
         found.setdefault((layer, component), SeenCell(cell=cell, surface=replace(surface, select=single)))
     return tuple(found.values())
@@ -121,7 +148,7 @@ def _singles(places: Sequence[Place], selection: str) -> tuple[str, ...]:
     return (selection,)
 
 
-def _site_singles(model: PublicModel, selection: str) -> tuple[str, ...]:
+def _site_singles(model: PublicModel | VisionModel, selection: str) -> tuple[str, ...]:
     if selection == GRID:
         return site_grid(model.sites, model.heads)
     if selection.startswith(f"{GRID}:"):

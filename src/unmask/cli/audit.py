@@ -10,12 +10,16 @@ import typer
 from unmask import api
 from unmask.auditor import defaults
 from unmask.auditor.loop import run
-from unmask.cli import console, finish, options
+from unmask.cli import console, defences, finish, image_request, options
 from unmask.cli.options import Known
 from unmask.cli.request import Request, plan
 from unmask.errors import BadInput
 
 SURFACE = "What the adversary sees: gradient, or attention (activations of one forward pass)."
+IMAGES = (
+    "Private images: a folder of pictures or of .parquet files, or an idx file; with --model vit-demo, a .safetensors "
+    "file of this project, or a folder of a vision transformer."
+)
 SELECT = (
     "Tensors seen, one cell per option: 0.query, 0.query+1.query, 'layer=0,3 component=key', re:PATTERN, all; "
     "grid (default) for each linear map alone, grid:0-2.* for some of them. With --surface attention: 0.heads.5, "
@@ -29,6 +33,7 @@ def command(
     online: options.Online = False,
     texts: options.Texts = None,
     data: options.Data = None,
+    images: Annotated[Path | None, typer.Option(help=IMAGES)] = None,
     limit: Annotated[int | None, typer.Option(help="Number of texts; default: two gradients' worth.")] = None,
     surface: Annotated[str, typer.Option(help=SURFACE)] = options.GRADIENT,
     select: Annotated[list[str] | None, typer.Option(help=SELECT)] = None,
@@ -49,6 +54,7 @@ def command(
     missing: options.Missing = 0.0,
     positions: options.Positions = Known.KNOWN,
     permuted: options.Permuted = False,
+    defence: defences.Option = None,
     budget: Annotated[str | None, typer.Option(help="Time for everything, such as 5m; default: no limit.")] = None,
     cell_seconds: Annotated[str, typer.Option(help="Time for one attack on one text or batch.")] = "60s",
     seed: options.Seed = 0,
@@ -88,11 +94,13 @@ def command(
         online=online,
         texts=texts,
         data=data,
+        images=images,
         limit=limit,
         surface=seen,
+        defences=tuple(defence or ()),
         select=tuple(select or ()),
         gradients=gradients,
-        attacks=tuple(attack or (defaults.strongest(seen),)),
+        attacks=tuple(attack or ()),
         baseline=defaults.BASELINE[surface] if baseline else None,
         baseline_cells=baseline_cells,
         batch=batch,
@@ -103,7 +111,7 @@ def command(
         show_private=show_private,
         command=("unmask", *sys.argv[1:]),
     )
-    planned = plan(request)
+    planned = image_request.plan(request) if image_request.pictured(request) else plan(request)
     if dry_run:
         finish.preview(planned, json=json)
         return

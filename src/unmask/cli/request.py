@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unmask import api
-from unmask.auditor import prepare
+from unmask.auditor import defaults, defended, prepare
 from unmask.auditor.plan import Plan, SeenCell
+from unmask.cli import defences
 from unmask.cli.options import at_least_one
 from unmask.errors import BadInput
 from unmask.observation import Knowledge
@@ -32,8 +33,10 @@ class Request:
     online: bool
     texts: Path | None
     data: Path | None
+    images: Path | None
     limit: int | None
     surface: GradientSurface | ActivationSurface
+    defences: tuple[str, ...]
     select: tuple[str, ...]
     gradients: Path | None
     attacks: tuple[str, ...]
@@ -67,7 +70,9 @@ def plan(request: Request) -> Plan:
         if request.gradients is not None:
             raise BadInput("--gradients", str(request.gradients), "are no activations", "use --surface gradient")
     # What needs no model is checked before the model is loaded.
-    attacks = [make(Group.ATTACK, name) for name in request.attacks]
+    wanted = request.attacks or defaults.strongest_all(request.surface, defended=bool(request.defences))
+    attacks = [make(Group.ATTACK, name) for name in wanted]
+    guards = [defences.parse(text) for text in request.defences]
     who = api.subject(request.model, task=request.task, seed=request.seed, online=request.online)
     if request.gradients is None:
         sentences = sentences_of(request.texts, request.data, request.seed) or private()
@@ -78,6 +83,8 @@ def plan(request: Request) -> Plan:
         cells = api.cells_of(who, request.surface, request.select or (prepare.GRID,))
     else:
         items, cells = _saved(request, request.gradients, who)
+    guarantees = defended.stated(cells, guards)
+    cells = defended.protected(cells, guards)
     baseline_cells = max(0, request.baseline_cells)
     roles = api.roles(attacks, request.baseline, len(cells), baseline_cells, request.surface)
     own = request.texts is None and request.data is None and request.gradients is None
@@ -88,6 +95,7 @@ def plan(request: Request) -> Plan:
         budget=request.budget,
         show_private=request.show_private or own,
         fail_on=request.fail_on,
+        guarantees=guarantees,
         command=request.command,
     )
 

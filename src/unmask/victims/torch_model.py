@@ -173,10 +173,42 @@ class TorchModel:
             seen = context[None, :] != hidden[:, None]
         top = torch.cat([visible, torch.zeros(n, c, dtype=torch.bool)], 1)
         bottom = torch.cat([seen, torch.eye(c, dtype=torch.bool)], 1)
-        allowed = torch.cat([top, bottom])[None, None]
-        dtype = self.embedding().dtype
-        mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+        mask = _additive(torch.cat([top, bottom]), self.embedding().dtype)
         self.forward(self.module, torch.cat([ids, candidates])[None], mask, where[None])
+
+    @torch.no_grad()
+    def watched_inputs(self, ids: Tensor, positions: Tensor, candidates: Tensor, place: Place) -> Tensor:
+        """Return the first position's input (C, d_in) if the token at `positions[c]` were `candidates[c]`."""
+        parts = []
+        for where, tokens in zip(positions.split(CANDIDATES // 2), candidates.split(CANDIDATES // 2), strict=True):
+            with (
+                mode(self.module, training=False),
+                recording({place.module: self.modules[place.module]}, stop=True) as tape,
+            ):
+                if self.masks:
+                    self._watched_forward(ids, where, tokens)
+                else:
+                    self._plain_forward(ids, where, tokens)
+            found = tape.inputs[place.module]
+            parts.append(found[0, len(ids) + len(tokens) :] if self.masks else found[:, 0])
+        return torch.cat(parts)
+
+    def _watched_forward(self, ids: Tensor, positions: Tensor, candidates: Tensor) -> None:
+        """Append each candidate, and a copy of the first token that sees it in place of the token there."""
+        n, c = len(ids), len(candidates)
+        context, own = torch.arange(n), torch.eye(c, dtype=torch.bool)
+        others = context[None, :] != positions[:, None]
+        nothing = torch.zeros(n, 2 * c, dtype=torch.bool)
+        allowed = torch.cat(
+            [
+                torch.cat([torch.ones(n, n, dtype=torch.bool), nothing], 1),
+                torch.cat([others, own, torch.zeros_like(own)], 1),
+                torch.cat([others & (context > 0), own, own], 1),
+            ]
+        )
+        where = torch.cat([context, positions, torch.zeros_like(positions)])
+        tokens = torch.cat([ids, candidates, ids[:1].expand(c)])
+        self.forward(self.module, tokens[None], _additive(allowed, self.embedding().dtype), where[None])
 
     def _plain_forward(self, ids: Tensor, positions: Tensor, candidates: Tensor) -> None:
         longest = max(len(ids), int(positions.max()) + 1)
@@ -248,6 +280,11 @@ class TorchModel:
             return None
         with mode(self.module, training=False):
             return self.forward(self.module, ids, None, None)[:, -1]
+
+
+def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the attention mask (1, 1, n, n) of who may see whom (n, n)."""
+    return torch.zeros(1, 1, *allowed.shape, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
 def _own_gradient(place: Place, module: nn.Module, seen: Tensor, flow: Tensor) -> Tensor:

@@ -1,0 +1,179 @@
+"""Find a sentence by the slope of any distance that its replayed inputs can be given."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from unmask.attacks.neighbours import reorderings
+from unmask.public import Place, PublicModel
+
+GAIN = 1e-9
+WORDS = 240
+ORDERS = 40
+CHANCE = 24
+LIMIT = 2000
+JOINED = 12
+WIDER = 5
+"""How many times more words are scored in a frozen context than would be replayed without it."""
+REPLAYED = 80
+COMMON = 8
+"""The first eighth of a vocabulary holds the common words."""
+STUCK = 6
+AT_ONCE = 64
+
+
+@runtime_checkable
+class Goal(Protocol):
+    """What the inputs of the right sentence come close to."""
+
+    @property
+    def solved(self) -> float:
+        """Distance that float32 replays of the right sentence stay below, and of no other."""
+
+    @property
+    def first_alone(self) -> bool:
+        """Whether the distance reads the input of the first position only."""
+
+    def distance(self, inputs: Tensor) -> Tensor:
+        """Return a distance (C,) for inputs (C, n, d_in) of the place, differentiable."""
+
+    def promises(self, inputs: Tensor, tokens: Tensor, slope: Tensor) -> tuple[Tensor, ...]:
+        """Return further rankings (N, V) of tokens at positions, low where a change promises much.
+
+        Args:
+            inputs: (n, d_in) of the sentence.
+            tokens: (N,) its unknown tokens.
+            slope: (N, V) the change of the distance to first order.
+        """
+
+
+@dataclass(kw_only=True, eq=False)
+class GuidedSearch:
+    """Coordinate search over words and their order, guided by the slope of a distance.
+
+    Each round replays the words that the slope and the goal's own rankings promise most of, at
+    every position, and reordered sentences; the best is taken, or a join of several.
+
+    Args:
+        model: the public model.
+        place: whose inputs are compared.
+        goal: the distance.
+        start: (n,) first guess, with the known tokens in place.
+        free: (N,) positions of the unknown tokens.
+        allowed: token ids that can occur.
+        generator: source of all chance.
+
+    Source:
+        Token substitution along the slope: Ebrahimi et al., ACL 2018 (HotFlip).
+    """
+
+    model: PublicModel
+    place: Place
+    goal: Goal
+    start: Tensor
+    free: Tensor
+    allowed: Tensor
+    generator: torch.Generator
+    replays: int = field(default=0, init=False)
+
+    def run(self) -> Iterator[tuple[Tensor, float]]:
+        """Yield (sentence, loss) of the best guess after every round, until solved."""
+        count = len(self.free)
+        orders = reorderings(count, LIMIT, self.generator)
+        current = self.start
+        loss, stuck = self._losses(current[None])[0].item(), 0
+        best, best_loss = current, loss
+        while True:
+            found, value = self._round(current, orders, stuck)
+            if value < loss - GAIN:
+                current, loss, stuck = found, value, 0
+            else:
+                stuck += 1
+            if loss < best_loss:
+                best, best_loss = current, loss
+            yield best, best_loss
+            if best_loss < self.goal.solved:
+                return
+            if stuck >= STUCK:
+                current, stuck = self._kick(best), 0
+                loss = self._losses(current[None])[0].item()
+
+    def _losses(self, sentences: Tensor) -> Tensor:
+        self.replays += len(sentences)
+        parts = [
+            self.goal.distance(self.model.inputs(part, [self.place])[self.place.name])
+            for part in sentences.split(AT_ONCE)
+        ]
+        return torch.cat(parts)
+
+    def _kick(self, sentence: Tensor) -> Tensor:
+        """Replace a quarter of the words by chance."""
+        kicked = sentence.clone()
+        gone = self.free[torch.randperm(len(self.free), generator=self.generator)[: 1 + len(self.free) // 4]]
+        kicked[gone] = self.allowed[torch.randint(len(self.allowed), gone.shape, generator=self.generator)]
+        return kicked
+
+    def _round(self, current: Tensor, orders: Tensor, stuck: int) -> tuple[Tensor, float]:
+        """Return the best of some hundred neighbours, and of joins of the best ones, with its loss."""
+        slope, rankings = self._rankings(current)
+        trials = torch.cat([self._words(current, rankings, stuck), self._orders(current, slope, orders)])
+        losses = self._losses(trials)
+        ranked = losses.argsort()
+        joined, touched, joins = trials[ranked[0]], trials[ranked[0]] != current, []
+        for k in ranked[1:JOINED].tolist():
+            change = trials[k] != current
+            if not bool((change & touched).any()):
+                joined, touched = torch.where(change, trials[k], joined), touched | change
+                joins.append(joined)
+        if joins:
+            more = torch.stack(joins)
+            trials, losses = torch.cat([trials, more]), torch.cat([losses, self._losses(more)])
+        pick = int(losses.argmin())
+        return trials[pick], losses[pick].item()
+
+    def _rankings(self, current: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the change of the distance that each token (N, V) promises by its slope, and all rankings."""
+        table, tokens = self.model.embedding(), current[self.free]
+        embeddings = table[current][None].clone().requires_grad_(True)
+        inputs = self.model.inputs_from_embeddings(embeddings, [self.place])[self.place.name]
+        (found,) = torch.autograd.grad(self.goal.distance(inputs).sum(), [embeddings])
+        mine = found[0][self.free].to(table.dtype)
+        slope = mine @ table.T - (mine * table[tokens]).sum(1, keepdim=True)
+        return slope, (slope, *self.goal.promises(inputs[0].detach(), tokens, slope))
+
+    def _words(self, current: Tensor, rankings: tuple[Tensor, ...], stuck: int) -> Tensor:
+        """Return sentences with one word replaced, the best of every ranking; a stuck search goes down in each.
+
+        Half of them are common words. Byte-pair and word-piece vocabularies list tokens by how
+        often they occur, and a slope has tens of thousands of rare ones to overrate. Where the first
+        position alone counts, more are tried in a frozen context, and the best of these returned.
+        """
+        wide = WIDER if self.goal.first_alone else 1
+        each = max(1, wide * WORDS // (2 * len(rankings) * len(self.free)))
+        chosen = []
+        for pool in (self.allowed, self.allowed[: -(-len(self.allowed) // COMMON)]):
+            for scores in rankings:
+                order = scores[:, pool].topk(min(each * (1 + stuck), len(pool)), largest=False).indices
+                chosen.append(pool[order[:, -each:]])
+        tokens = torch.cat(chosen, 1)
+        where, tokens = self.free.repeat_interleave(tokens.shape[1]), tokens.flatten()
+        if self.goal.first_alone:
+            watched = self.model.watched_inputs(current, where, tokens, self.place)
+            best = self.goal.distance(watched[:, None]).argsort()[:REPLAYED]
+            where, tokens = where[best], tokens[best]
+        trials = current.repeat(len(tokens), 1)
+        trials[torch.arange(len(trials)), where] = tokens
+        return trials
+
+    def _orders(self, current: Tensor, slope: Tensor, orders: Tensor) -> Tensor:
+        """Return reordered sentences: those that the slope likes best, and some by chance."""
+        tokens = current[self.free]
+        promise = slope[torch.arange(len(tokens)), tokens[orders]].sum(1)
+        chance = torch.randint(len(orders), (CHANCE,), generator=self.generator)
+        chosen = torch.cat([promise.argsort()[:ORDERS], chance]).unique()
+        trials = current.repeat(len(chosen), 1)
+        trials[:, self.free] = tokens[orders[chosen]]
+        return trials
