@@ -87,6 +87,8 @@ def first() -> list[Row]:
     """MiniLM, the attention output of layer 0 after the projection."""
     bench = Bench(None, sentences(3 * COUNT), longest=60, count=COUNT)
     runs = _measure("first", bench, ActivationSurface(select="0.block"), ActivationSpan(), 60, COUNT)
+    if not runs:
+        return []
     exact, slow = mean(runs, "exact_match"), max(run.seconds for run in runs)
     base = f"MiniLM, 0.block alone, real sentences of up to {max(run.tokens for run in runs)} tokens"
     return [
