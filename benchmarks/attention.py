@@ -1,8 +1,12 @@
-"""Measure the attention surface: `python -m benchmarks.attention [PART ...]`, all parts by default."""
+"""Measure the attention surface: `python -m benchmarks.attention [--saved] [PART ...]`, all parts by default.
+
+With `--saved` the rows about texts are made of what their log holds, and nothing is computed.
+"""
 
 import sys
 from importlib import import_module
 
+from benchmarks import attention_text
 from benchmarks.harness import threads
 from benchmarks.rows import save
 
@@ -17,8 +21,13 @@ PARTS = {
 }
 
 
+SAVED = "--saved"
+
+
 def main(names: list[str]) -> int:
     """Measure the named parts and rewrite their rows; 2 for an unknown name."""
+    attention_text.MEASURING = SAVED not in names
+    names = [name for name in names if name != SAVED]
     unknown = [name for name in names if name not in PARTS]
     if unknown:
         print(f"part {unknown[0]!r} is unknown; choose {', '.join(PARTS)}", file=sys.stderr)
