@@ -1,0 +1,1 @@
+"""Kernels of wide networks, and data sets distilled through them."""
