@@ -42,7 +42,9 @@ def targets(labels: Tensor, classes: int) -> Tensor:
         BadInput: if a label is no class.
     """
     if int(labels.min()) < 0 or int(labels.max()) >= classes:
-        raise BadInput("labels", [int(labels.min()), int(labels.max())], f"leave 0..{classes - 1}", "give class indices")
+        raise BadInput(
+            "labels", [int(labels.min()), int(labels.max())], f"leave 0..{classes - 1}", "give class indices"
+        )
     if classes == 2:
         return (2.0 * labels - 1)[:, None].double()
     return torch.nn.functional.one_hot(labels, classes).double() - 1 / classes
