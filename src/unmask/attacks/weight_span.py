@@ -23,18 +23,12 @@ def rounding_deviation(start: Tensor, final: Tensor, dtype: str, noise: float) -
     return (noise**2 + (0.75 * ROUNDING[dtype]) ** 2 * size / 12).sqrt()
 
 
-ACCUMULATED = 1e3
-"""How far the rounding of many training steps may stand above that of one release."""
-
-
 def column_space(matrix: Tensor, deviation: Tensor, generator: torch.Generator, margin: float = 2.0) -> Tensor:
     """Return an orthonormal basis (m, r) of the columns of a matrix (m, n) that stand above its noise.
 
     The matrix times k random directions has the same column space if k exceeds the rank; k is doubled
     until it does. The floor is the largest singular value of a replica of the noise under the same
-    sketch, times `margin`, and at least the rounding of the sketch itself. Training has rounded more
-    than once, by how much is unknown: between the floor and `ACCUMULATED` times it the rank is where
-    the ratio of two neighbours is largest.
+    sketch, times `margin`, and at least the rounding of the sketch itself.
 
     Args:
         matrix: (m, n), float64.
@@ -49,17 +43,8 @@ def column_space(matrix: Tensor, deviation: Tensor, generator: torch.Generator, 
         sketch = torch.randn(matrix.shape[1], width, generator=generator, dtype=torch.float64)
         left, values, _ = torch.linalg.svd(matrix @ sketch, full_matrices=False)
         floor = margin * float(torch.linalg.matrix_norm(replica @ sketch, 2))
-        rank = _rank(values, max(floor, 2.0**-52 * 8 * float(values[0])))
+        floor = max(floor, 2.0**-52 * 8 * float(values[0]))
+        rank = int((values > floor).sum())
         if rank < width or width == limit:
             return left[:, :rank]
         width *= 2
-
-
-def _rank(values: Tensor, floor: float) -> int:
-    sure, most = int((values > ACCUMULATED * floor).sum()), int((values > floor).sum())
-    if sure == most:
-        return most
-    padded = torch.cat([values, values.new_full((1,), floor)]).clamp_min(floor)
-    first = max(sure, 1)
-    ratios = padded[first - 1 : most] / padded[first : most + 1]
-    return first + int(ratios.argmax())

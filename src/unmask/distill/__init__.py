@@ -1,1 +1,1 @@
-"""Kernels of wide networks, and data sets distilled through them."""
+"""Gradients and kernels of wide networks."""

@@ -27,15 +27,6 @@ def exact_gate(activation: Activation) -> Gate:
     return gate
 
 
-def softplus_gate(beta: float) -> Gate:
-    """Return `softplus(beta z) / beta` with its derivative, a ReLU whose gates have a slope."""
-
-    def gate(z: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.nn.functional.softplus(z, beta=beta), torch.sigmoid(beta * z)
-
-    return gate
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Signals:
     """What enters each layer and what comes back to it.

@@ -121,47 +121,30 @@ def train(model: PublicMLP, start: Mapping[str, Tensor], inputs: Tensor, wanted:
     return Trained(weights=weights, loss=loss, steps=step)
 
 
-def train_tangent(
-    model: PublicMLP,
-    start: Mapping[str, Tensor],
-    inputs: Tensor,
-    wanted: Tensor,
-    *,
-    ridge: float = 0.0,
-    early: tuple[int, float] | None = None,
-) -> Trained:
+def train_tangent(model: PublicMLP, start: Mapping[str, Tensor], inputs: Tensor, wanted: Tensor) -> Trained:
     """Return where gradient descent on the tangent model at `start` ends, in closed form.
 
     With `J` the (B C, P) Jacobian at the start, `K = J J^T` and `r = y - f_0`, the change is
-    `J^T duals` with `duals = (K + ridge)^{-1} r`: the least change that fits, or, with a ridge, the
-    end under a decay towards the start, `ridge = B * decay`. After `T` plain steps of size `eta` it is
-    `duals = K^{-1} (I - (I - eta K / B)^T) r`.
+    `J^T K^{-1} r`: the least change that fits.
 
     Args:
         model: the architecture.
         start: weights before training.
         inputs: (B, D).
         wanted: (B, C) targets.
-        ridge: added to the kernel.
-        early: steps and step size of a descent that stops early, or None; not with a ridge.
 
     Raises:
-        BadInput: if the kernel is singular and there is no ridge, or both a ridge and an early stop are asked for.
+        BadInput: if the kernel is singular.
     """
-    if early is not None and ridge:
-        raise BadInput("ridge", ridge, "comes with an early stop", "choose one of the two")
     seen = signals(model, start, inputs)
     size = len(inputs) * model.outputs
     kernel = gradient_kernel(seen, seen).reshape(size, size)
     values, vectors = torch.linalg.eigh(kernel)
-    if float(values[0]) + ridge <= 1e-13 * float(values[-1]):
-        raise BadInput("inputs", f"kernel of condition {float(values[-1] / values[0]):.1e}", "repeat", "add a ridge")
+    if float(values[0]) <= 1e-13 * float(values[-1]):
+        raise BadInput("inputs", f"{len(inputs)} rows", "have a singular kernel", "drop images that repeat")
     residual = vectors.T @ (wanted - seen.outputs).reshape(size)
-    share = torch.ones_like(values)
-    if early is not None:
-        share = 1 - (1 - early[1] * values / len(inputs)) ** early[0]
-    duals = vectors @ (share * residual / (values + ridge))
+    duals = vectors @ (residual / values)
     change = seen.combine(duals.reshape(len(inputs), model.outputs))
-    left = vectors @ (residual - values * share * residual / (values + ridge))
+    left = vectors @ residual - kernel @ duals
     loss = float(left.square().sum()) / (2 * len(inputs))
     return Trained(weights={name: start[name] + change[name] for name in start}, loss=loss, steps=0)
