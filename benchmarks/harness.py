@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,7 +12,7 @@ from unmask.attack import Attack
 from unmask.auditor.attempt import attempt
 from unmask.metrics.tokens import FUNCTION_WORDS, score, trivial_guess
 from unmask.rng import generator
-from unmask.surface import Release
+from unmask.surface import Release, Surface
 from unmask.surfaces.gradient import GradientSurface
 from unmask.victim import Secret, Victim
 from unmask.victims import demo, hf
@@ -65,12 +66,23 @@ class Bench:
         examples = examples[:count]
         self.secrets = secrets(examples, self.model, self.loaded.encode, batch=batch)
 
-    def run(self, index: int, select: str, attack: Attack, seconds: float, release: Release = PLAIN) -> Run:
-        """Attack batch `index` as seen through `select`, labels and lengths known as in the published setting."""
+    def run(
+        self,
+        index: int,
+        select: str,
+        attack: Attack[Any],
+        seconds: float,
+        release: Release = PLAIN,
+        surface: Surface[Any, Any] | None = None,
+    ) -> Run:
+        """Attack batch `index` as seen through a surface.
+
+        By default through `select` of the gradient, labels and lengths known as in the published setting.
+        """
         secret = self.secrets[index]
         victim = Victim(model=self.model, mechanism=TorchMechanism(model=self.model), secret=secret)
-        surface = GradientSurface(select=select, knows_labels=True, knows_lengths=True, release=release)
-        observation = surface.observe(victim, generator(0, "victim", select, index))
+        seen = surface or GradientSurface(select=select, knows_labels=True, knows_lengths=True, release=release)
+        observation = seen.observe(victim, generator(0, "victim", select, index))
         ended = attempt(attack, observation, generator(0, attack.name, select, index), seconds=seconds)
         guess = ended.best
         tokens = guess.tokens if guess else ()

@@ -5,7 +5,9 @@ from typing import Any
 
 # Loaded when first asked for: the report of a finished run needs none of them, and no torch.
 _HOMES = {
+    "ActivationSurface": "unmask.surfaces.activation",
     "BadInput": "unmask.errors",
+    "DpSgd": "unmask.defences.dp_sgd",
     "GradientSurface": "unmask.surfaces.gradient",
     "Knowledge": "unmask.observation",
     "MissingExtra": "unmask.errors",
@@ -20,7 +22,9 @@ _HOMES = {
 }
 
 __all__ = [  # noqa: F822 - see `__getattr__`
+    "ActivationSurface",
     "BadInput",
+    "DpSgd",
     "GradientSurface",
     "Knowledge",
     "MissingExtra",

@@ -4,19 +4,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from unmask.attack import Attack
-from unmask.auditor import prepare
+from unmask.auditor import defended, prepare
+from unmask.auditor.defaults import fitting, strongest_all
 from unmask.auditor.loop import Finished, Step, run
 from unmask.auditor.plan import BASELINE, STRONGEST, Plan, Role, SeenCell, spread
 from unmask.auditor.texts import TextSubject
+from unmask.defence import Defence
 from unmask.errors import BadInput
 from unmask.registry import Group, make
 from unmask.report import form, page, words
 from unmask.report.rows import Row, rows
+from unmask.surface import Surface
+from unmask.surfaces.activation import ActivationSurface
 from unmask.surfaces.gradient import GradientSurface
 from unmask.victim import Secret
 from unmask.victims import demo, hf
@@ -157,7 +161,11 @@ def examples(
 
 
 def roles(
-    attacks: Sequence[str | Attack], baseline: str | Attack | None, cells: int, baseline_cells: int
+    attacks: Sequence[str | Attack[Any]],
+    baseline: str | Attack[Any] | None,
+    cells: int,
+    baseline_cells: int,
+    surface: Surface[Any, Any] = GradientSurface(),  # noqa: B008 - frozen
 ) -> tuple[Role, ...]:
     """Return the attacks with their parts: the strongest everywhere, the baseline in cells spread evenly.
 
@@ -166,16 +174,20 @@ def roles(
         baseline: the published method to compare with, or None.
         cells: number of cells.
         baseline_cells: in how many of them the baseline runs.
+        surface: what they are to read.
 
     Raises:
-        BadInput: if a name is unknown.
+        BadInput: if a name is unknown, or an attack reads another kind of surface.
     """
     found = [make(Group.ATTACK, each) if isinstance(each, str) else each for each in attacks]
+    for attack in found:
+        fitting(attack, surface, argument="--attack")
     everywhere = tuple(range(cells))
     chosen = [Role(attack=attack, role=STRONGEST, cells=everywhere) for attack in found]
     if baseline is None or not baseline_cells:
         return tuple(chosen)
     other = make(Group.ATTACK, baseline, argument="--baseline") if isinstance(baseline, str) else baseline
+    fitting(other, surface, argument="--baseline")
     if other.name not in [attack.name for attack in found]:
         chosen.append(Role(attack=other, role=BASELINE, cells=spread(baseline_cells, cells)))
     return tuple(chosen)
@@ -206,6 +218,24 @@ def plan_of(
     )
 
 
+def cells_of(
+    who: Audited, surface: GradientSurface | ActivationSurface, selections: Sequence[str]
+) -> tuple[SeenCell, ...]:
+    """Return one cell for each selection of what a surface shows.
+
+    Args:
+        who: the model.
+        surface: what is seen, apart from the selection.
+        selections: see `unmask.surfaces.selector` and `unmask.surfaces.site_selector`.
+
+    Raises:
+        BadInput: if a selection matches nothing.
+    """
+    if isinstance(surface, ActivationSurface):
+        return prepare.activation_cells(who.model, surface, selections)
+    return prepare.cells(who.model, surface, selections)
+
+
 def default_folder(model: str) -> Path:
     """Return the folder of a run that was not given one: `runs/<time>-<model>`.
 
@@ -222,12 +252,13 @@ def audit(
     *,
     labels: Sequence[int] | None = None,
     select: str | Sequence[str] = prepare.GRID,
-    surface: GradientSurface = GradientSurface(),  # noqa: B008 - frozen
-    attacks: Sequence[str | Attack] = ("span",),
-    baseline: str | Attack | None = None,
+    surface: GradientSurface | ActivationSurface = GradientSurface(),  # noqa: B008 - frozen
+    attacks: Sequence[str | Attack[Any]] | None = None,
+    baseline: str | Attack[Any] | None = None,
     baseline_cells: int = 2,
     batch: int = 1,
     limit: int | None = None,
+    defences: Sequence[Defence] = (),
     seed: int = 0,
     run_seconds: float = 60.0,
     budget: float | None = None,
@@ -237,21 +268,23 @@ def audit(
     fail_on: float | None = None,
     progress: Callable[[Step], None] = lambda step: None,
 ) -> Result:
-    """Attack a model's gradients on private texts, cell by cell, and score what comes out.
+    """Attack what a model's surface shows of private texts, cell by cell, and score what comes out.
 
     Args:
         model: see `subject`.
         texts: see `examples`.
         labels: class indices of given texts.
-        select: what the adversary sees, one cell for each selection; `grid` for every linear map.
+        select: what the adversary sees, one cell for each selection; `grid` for every part alone: linear
+            maps of a gradient, attention heads and other signals of the attention surface.
         surface: the rest of the threat model.
-        attacks: registered names or instances.
+        attacks: registered names or instances; by default the strongest on this surface.
         baseline: the published method to compare with, or None.
         baseline_cells: in how many cells it runs.
-        batch: number of texts per gradient.
+        batch: number of texts per gradient; 1 on the attention surface.
         limit: number of texts to use, from the first; None for all.
+        defences: what protects the surface, applied in this order; the adversary knows them.
         seed: seed of everything that is drawn.
-        run_seconds: time limit of one attack on one gradient.
+        run_seconds: time limit of one attack on one observation.
         budget: time limit of the whole audit in seconds.
         out: the run's folder, by default `runs/<time>-<model>`.
         resume: go on with the run in `out`.
@@ -267,12 +300,19 @@ def audit(
         >>> audit(texts=["john lives at 42 oak street"], select="0.query").leak  # doctest: +SKIP
         1.0
     """
+    if isinstance(surface, ActivationSurface) and batch != 1:
+        raise BadInput("batch", batch, "texts in one forward pass are not told apart", "give 1")
     who = subject(model, seed=seed)
     private_texts = examples(texts, labels, seed=seed)[:limit]
     items = secrets(private_texts, who.model, who.encode, batch=batch)
-    cells = prepare.cells(who.model, surface, [select] if isinstance(select, str) else select)
+    selections = [select] if isinstance(select, str) else select
+    cells = cells_of(who, surface, selections)
+    chosen = roles(
+        attacks or strongest_all(surface, defended=bool(defences)), baseline, len(cells), baseline_cells, surface
+    )
     plan = replace(
-        plan_of(who, items, cells, roles(attacks, baseline, len(cells), baseline_cells), batch=batch),
+        plan_of(who, items, defended.protected(cells, defences), chosen, batch=batch),
+        guarantees=defended.stated(cells, defences),
         seed=seed,
         run_seconds=float(run_seconds),
         budget=None if budget is None else float(budget),

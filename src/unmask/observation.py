@@ -26,6 +26,8 @@ class Knowledge:
         noise: norm of the added Gaussian noise divided by the norm of the whole release.
         clip: norm to which the whole release was clipped, or None.
         prune: share of smallest entries set to zero.
+        sequence_clip: norm to which each sequence's whole gradient was clipped, or None.
+        deviation: deviation of Gaussian noise on every entry, drawn before any other noise; 0 if there was none.
     """
 
     batch: int | None = 1
@@ -39,11 +41,14 @@ class Knowledge:
     noise: float = 0.0
     clip: float | None = None
     prune: float = 0.0
+    sequence_clip: float | None = None
+    deviation: float = 0.0
 
     @property
     def exact(self) -> bool:
         """Whether a replay of the true input must reproduce the tensors to rounding."""
         untouched = self.dtype == "float32" and self.noise == 0 and self.prune == 0
+        untouched = untouched and self.sequence_clip is None and self.deviation == 0
         return untouched and not self.dropout and self.local_steps == 1
 
     def sentences(self) -> tuple[str, ...]:
@@ -57,11 +62,16 @@ class Knowledge:
             f"Labels are {'unknown' if self.labels is None else 'known'}.",
             f"Lengths are {'unknown' if self.lengths is None else 'known'}.",
             f"Dropout was {'on; its masks are unknown' if self.dropout else 'off'}.",
-            f"Released as {self.dtype}"
-            + (f", Gaussian noise of {self.noise:g} of the norm" if self.noise else "")
-            + (f", clipped to norm {self.clip:g}" if self.clip is not None else "")
-            + (f", the smallest {self.prune:.0%} of the entries dropped" if self.prune else "")
-            + ".",
+            *self._private_step(),
+            _released(self),
+        )
+
+    def _private_step(self) -> tuple[str, ...]:
+        if self.sequence_clip is None:
+            return ()
+        return (
+            f"Each sequence's gradient was clipped to norm {self.sequence_clip:g}, and every entry of their mean "
+            f"carries Gaussian noise of deviation {self.deviation:g}.",
         )
 
 
@@ -99,8 +109,8 @@ class ActivationKnowledge:
         clip: norm to which the whole release was clipped, or None.
         prune: share of smallest entries set to zero.
         permuted: whether the rows (tokens) come in an unknown order, the same at every site.
-        kept: positions of the rows that were seen, or None for all of them.
-        length: number of tokens of the input, or None if rows are missing and their number is unknown.
+        kept: positions of the rows that were seen, or None for all of them, or if they are unknown.
+        length: number of tokens of the input, or None if rows are missing and neither which nor how many is known.
     """
 
     dtype: str = field(default="float32")
@@ -121,17 +131,25 @@ class ActivationKnowledge:
         rows = "all rows in their order"
         if self.kept is not None:
             rows = f"{len(self.kept)} of {'an unknown number of' if self.length is None else self.length} rows"
+        elif self.length is None:
+            rows = "some of the rows; which, and how many there were, is unknown"
         if self.permuted:
             rows += ", in an unknown order"
         return (
             "The adversary knows the weights and how inputs are encoded.",
             f"It sees activations of one forward pass: {rows}.",
-            f"Released as {self.dtype}"
-            + (f", Gaussian noise of {self.noise:g} of the norm" if self.noise else "")
-            + (f", clipped to norm {self.clip:g}" if self.clip is not None else "")
-            + (f", the smallest {self.prune:.0%} of the entries dropped" if self.prune else "")
-            + ".",
+            _released(self),
         )
+
+
+def _released(known: Knowledge | ActivationKnowledge) -> str:
+    return (
+        f"Released as {known.dtype}"
+        + (f", Gaussian noise of {known.noise:g} of the norm" if known.noise else "")
+        + (f", clipped to norm {known.clip:g}" if known.clip is not None else "")
+        + (f", the smallest {known.prune:.0%} of the entries dropped" if known.prune else "")
+        + "."
+    )
 
 
 ModelT = TypeVar("ModelT", covariant=True)

@@ -31,6 +31,8 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     Group.SURFACE: {
         "gradient": "unmask.surfaces.gradient:GradientSurface",
         "gradient-file": "unmask.surfaces.gradient_file:GradientFile",
+        "dp-gradient": "unmask.surfaces.dp_gradient:DpGradientSurface",
+        "attention": "unmask.surfaces.activation:ActivationSurface",
     },
     Group.ATTACK: {
         "span": "unmask.attacks.span:SpanSearch",
@@ -39,8 +41,13 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "tag": "unmask.attacks.matching:tag",
         "dlg": "unmask.attacks.matching:dlg",
         "bag": "unmask.attacks.bag:EmbeddingBag",
+        "activation-span": "unmask.attacks.activation_span:ActivationSpan",
+        "embedding-match": "unmask.attacks.embedding_match:EmbeddingMatch",
     },
-    Group.DEFENCE: {"perturb": "unmask.defences.perturb:Perturb"},
+    Group.DEFENCE: {
+        "perturb": "unmask.defences.perturb:Perturb",
+        "dp-sgd": "unmask.defences.dp_sgd:DpSgd",
+    },
 }
 
 

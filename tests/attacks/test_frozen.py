@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from unmask.attacks.evidence import Evidence, gather
-from unmask.attacks.frozen import moves, substitutions
+from unmask.attacks.frozen import options, substitutions
 
 RIDGE = 5e-4
 """What the ridge of the frozen scores, meant for float32, may move a share by."""
@@ -33,14 +33,14 @@ def test_an_unchanged_choice_scores_as_its_replay(case) -> None:
     assert table.fixed == (1 if evidence.differences else 2)
     same = torch.searchsorted(pool, guess[free])
     assert float(table.scores(same[None])) == pytest.approx(replayed, abs=RIDGE)
-    shifted = moves(evidence, guess, free)
-    assert shifted.options == len(free)
+    shifted = options(evidence, guess, free, torch.arange(70, 73))
+    assert shifted.options == len(free) + 3
     assert float(shifted.scores(torch.arange(len(free))[None])) == pytest.approx(replayed, abs=RIDGE)
 
 
 def test_many_choices_score_as_each_alone(case) -> None:
     evidence, guess, free = case
-    table = moves(evidence, guess, free)
+    table = options(evidence, guess, free, torch.arange(70, 73))
     orders = torch.stack([torch.randperm(len(free)) for _ in range(20)])
     alone = torch.cat([table.scores(order[None]) for order in orders])
     assert torch.allclose(table.scores(orders), alone, atol=1e-9)
@@ -57,9 +57,19 @@ def test_greedy_returns_a_valid_choice_better_than_a_random_one(case) -> None:
     assert float(table.scores(choice[None])) < float(table.scores(random).mean())
 
 
-def test_missing_ranks_options(case) -> None:
+def test_options_beyond_the_sentence_are_substitutions(case) -> None:
     evidence, guess, free = case
-    pool = torch.arange(4, 100)
-    table = substitutions(evidence, guess, free, pool)
-    found = table.missing(torch.searchsorted(pool, guess[free]), 9)
-    assert len(found) == 9 == len(set(found.tolist())) and int(found.min()) >= 0 and int(found.max()) < len(pool)
+    extra = torch.arange(70, 73)
+    joint, alone = options(evidence, guess, free, extra), substitutions(evidence, guess, free, extra)
+    rows = joint.rows[:, joint.fixed :].unflatten(1, (len(free), -1))[:, :, len(free) :]
+    assert torch.allclose(rows, alone.rows[:, alone.fixed :].unflatten(1, (len(free), -1)), atol=1e-9)
+
+
+def test_distances_are_the_part_outside_the_span(case) -> None:
+    evidence, guess, free = case
+    table = options(evidence, guess, free, torch.arange(70, 73))
+    found, share = table.distances(relative=False), table.distances(relative=True)
+    rows = table.rows[:, table.fixed :]
+    outside = (rows - rows @ evidence.bases @ evidence.bases.transpose(1, 2)).square().sum(-1)
+    assert torch.allclose(found, outside.mean(0).view(len(free), -1), atol=1e-9)
+    assert torch.allclose(share, (outside / rows.square().sum(-1)).mean(0).view(len(free), -1), atol=1e-9)

@@ -1,7 +1,9 @@
+import itertools
+
 import pytest
 import torch
 
-from unmask.attacks.neighbours import reinsertions, reorderings, replacements
+from unmask.attacks.neighbours import assignments, holes, reorderings, replacements
 from unmask.rng import generator
 
 
@@ -32,16 +34,28 @@ def test_of_too_many_block_exchanges_short_ones_stay() -> None:
 
 
 def test_replacements_differ_in_one_place_at_most() -> None:
-    choice = torch.tensor([2, 0, 3])
-    changed = replacements(choice, 4)
-    assert changed.shape == (12, 3) and len({tuple(row) for row in changed.tolist()}) == 10
-    assert bool(((changed != choice).sum(1) <= 1).all()) and torch.equal(choice, torch.tensor([2, 0, 3]))
+    choice, distances = torch.tensor([2, 0, 3]), torch.tensor([[0.1, 0.2, 0.3, 0.4], [4, 3, 2, 1], [1, 0, 0.5, 2]])
+    changed = replacements(choice, distances, 2)
+    assert changed.tolist() == [[0, 0, 3], [1, 0, 3], [2, 3, 3], [2, 2, 3], [2, 0, 1], [2, 0, 2]]
+    assert len(replacements(choice, distances, 9)) == 12 and torch.equal(choice, torch.tensor([2, 0, 3]))
 
 
-def test_a_reinsertion_shifts_what_lies_between() -> None:
-    choice = torch.tensor([10, 11, 12, 13])
-    found = reinsertions(choice, torch.tensor([3]), torch.tensor([99]))
-    assert found.tolist() == [[99, 10, 11, 12], [10, 99, 11, 12], [10, 11, 99, 12], [10, 11, 12, 99]]
-    several = reinsertions(choice, torch.tensor([0, 2]), torch.tensor([7, 8, 9]))
-    assert several.shape == (2 * 3 * 4, 4)
-    assert reinsertions(torch.tensor([5]), torch.tensor([0]), torch.tensor([6])).tolist() == [[6]]
+def test_assignments_cost_least_and_hold_each_cycle() -> None:
+    distances = torch.rand(5, 7, generator=generator(2), dtype=torch.float64)
+    distances[:, 5:] += 1
+    ordered, *cycles, everything = assignments(distances, 5)
+    costs = {p: float(distances[range(5), p].sum()) for p in itertools.permutations(range(5))}
+    assert min(costs, key=costs.__getitem__) == tuple(ordered.tolist())
+    assert len(set(everything.tolist())) == 5
+    here = torch.arange(5)
+    assert torch.equal(sum(cycle - here for cycle in cycles), ordered - here)
+    for cycle in cycles:
+        assert bool((cycle != here).any()) and cycle.sort().values.tolist() == here.tolist()
+
+
+def test_a_hole_shifts_what_lies_between() -> None:
+    order, hole = holes(4)
+    assert len(order) == 16
+    for row, empty, deleted in zip(order.tolist(), hole.tolist(), [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4, strict=True):
+        kept = [k for k in range(4) if k != deleted]
+        assert row == [*kept[:empty], deleted, *kept[empty:]]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unmask.attack import Reconstruction
-from unmask.attacks.span import ONE_VECTOR, SpanSearch
+from unmask.attacks.span import SpanSearch
 from unmask.errors import MissingExtra
 from unmask.observation import Knowledge, Observation
 from unmask.rng import generator
@@ -54,10 +54,12 @@ def test_short_sentences(observe, deep, text: str) -> None:
     assert set(guesses(observation)[-1].tokens) == sequences(ids)
 
 
-def test_a_last_layers_query_is_absent_with_the_reason(observe, deep) -> None:
-    observation, _ = observe([TEXT], [1], ["layer.2.query.weight"], who=deep)
-    (only,) = guesses(observation)
-    assert only.absent and only.done and only.note == ONE_VECTOR and only.tokens == ()
+@pytest.mark.parametrize("part", ["query", "attention.output", "ffn.in", "ffn.out"])
+def test_one_vector_of_a_last_layer_gives_the_sentence_away(observe, deep, part: str) -> None:
+    observation, ids = observe([TEXT], [1], [f"layer.2.{part}.weight"], who=deep)
+    last = guesses(observation)[-1]
+    assert set(last.tokens) == sequences(ids) and last.done
+    assert last.residual is not None and last.residual < 1e-3
 
 
 def test_no_weight_no_guess(observe, deep) -> None:

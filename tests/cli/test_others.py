@@ -28,8 +28,8 @@ def test_bad_input(run: Run, arguments: tuple[str, ...]) -> None:
 def test_list_names_everything(run: Run) -> None:
     code, out, _ = run("list")
     assert code == 0
-    assert "attacks: span, soft-span, lamp, tag, dlg, bag" in out
-    assert json.loads(run("list", "--json")[1])["surfaces"] == ["gradient", "gradient-file"]
+    assert "attacks: span, soft-span, lamp, tag, dlg, bag, activation-span, embedding-match" in out
+    assert json.loads(run("list", "--json")[1])["surfaces"] == ["gradient", "gradient-file", "dp-gradient", "attention"]
 
 
 @pytest.mark.parametrize("name", ["gradient", "lamp", "dlg", "perturb", "gradient-file", "stub"])
@@ -45,7 +45,7 @@ def test_doctor_says_what_is_there(run: Run) -> None:
     facts = json.loads(out)
     assert code == 0
     assert facts["versions"]["torch"]
-    assert set(facts["extras"]) == {"demo", "data", "smollm"}
+    assert set(facts["extras"]) == {"demo", "data", "privacy", "smollm"}
     assert "versions: " in run("doctor")[1]
 
 

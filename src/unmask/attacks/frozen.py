@@ -1,6 +1,7 @@
 """Score thousands of changed sentences at once, as if the unchanged tokens did not react."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,10 +16,9 @@ SCORED_AT_ONCE = 1024
 class FrozenTable:
     """Rows of every option at every free position, in a context that stays as it is.
 
-    A sentence is a choice of one option per free position. An option is a token that takes the
-    place of the one there (`substitutions`), or a token of the sentence that moves there while
-    its old copy is hidden (`moves`); the latter leaves the bag of words intact, so it is the
-    better guide to order.
+    A sentence is a choice of one option per free position. An option is a token of the sentence
+    that moves there while its old copy is hidden, which leaves the bag of words intact and is
+    the better guide to order, or another token that takes the place of the one there.
 
     Args:
         evidence: whose bases are explained.
@@ -26,7 +26,6 @@ class FrozenTable:
         options: K options per position.
         fixed: number of rows of known positions, which come first.
         rows: (H, fixed + N K, d_b), option k of the i-th free position at `fixed + i K + k`.
-        gram: (H, R, R) and `inside` (H, R, r), products of the rows with each other and the bases.
     """
 
     evidence: Evidence
@@ -34,14 +33,21 @@ class FrozenTable:
     options: int
     fixed: int
     rows: Tensor
-    gram: Tensor
-    inside: Tensor
+
+    @cached_property
+    def gram(self) -> Tensor:
+        """Inner products (H, R, R) of the rows."""
+        return self.rows @ self.rows.transpose(1, 2)
+
+    @cached_property
+    def inside(self) -> Tensor:
+        """Inner products (H, R, r) of the rows with the bases."""
+        return self.rows @ self.evidence.bases.to(self.rows.dtype)
 
     def scores(self, choices: Tensor) -> Tensor:
         """Return the unexplained share (M,) for choices (M, N)."""
-        index = self._index(choices)
         parts = []
-        for part in index.split(SCORED_AT_ONCE):
+        for part in self._index(choices).split(SCORED_AT_ONCE):
             gram = self.gram[:, part[:, :, None], part[:, None, :]]
             parts.append(captured(gram, self.inside[:, part], ridge=1e-5))
         return 1 - torch.cat(parts) / self.evidence.rank
@@ -80,20 +86,32 @@ class FrozenTable:
             take(self.fixed + best)
         return choice
 
-    def missing(self, choice: Tensor, count: int) -> Tensor:
-        """Return the options that best explain what a choice leaves unexplained, best first.
+    def distances(self, *, relative: bool) -> Tensor:
+        """Return each option's distance to the span at each position (N, K), averaged over the blocks.
 
-        Args:
-            choice: (N,).
-            count: most options to return.
+        In a metric whitened by what contexts add, the squared distance is minus twice the log
+        likelihood of the option; relative to its length it forgives options that contexts move more.
         """
-        index = self._index(choice[None])[0]
-        taken, _ = torch.linalg.qr(self.rows[:, index].double().transpose(1, 2))
-        rest = self.evidence.bases - taken @ (taken.transpose(1, 2) @ self.evidence.bases)
-        free = self.rows[:, self.fixed :].double()
-        free = free - (free @ taken) @ taken.transpose(1, 2)
-        gain = (free @ rest).square().sum(-1) / free.square().sum(-1).clamp_min(1e-9)
-        return gain.sum(0).view(self.positions, -1).amax(0).argsort(descending=True)[:count]
+        length = self.rows[:, self.fixed :].square().sum(-1)
+        outside = length - self.inside[:, self.fixed :].square().sum(-1)
+        shown = outside / length.clamp_min(1e-30) if relative else outside
+        return shown.mean(0).view(self.positions, self.options)
+
+
+def options(evidence: Evidence, ids: Tensor, free: Tensor, extra: Tensor) -> FrozenTable:
+    """Return the table of every token of a sentence, and of some others, at every free position.
+
+    Args:
+        evidence: whose bases are explained.
+        ids: (n,) sentence, whose other tokens stay.
+        free: (N,) positions that may change; option k < N is the token at `free[k]`, moved.
+        extra: (K,) further tokens, options N to N + K - 1, which take the place of the one there.
+    """
+    count, width = len(free), len(free) + len(extra)
+    where = free.repeat_interleave(width)
+    tokens = torch.cat([ids[free], extra]).repeat(count)
+    hidden = torch.cat([free.expand(count, -1), free[:, None].expand(-1, len(extra))], 1).flatten()
+    return _table(evidence, ids, free, where, tokens, hidden, width)
 
 
 def substitutions(evidence: Evidence, ids: Tensor, free: Tensor, pool: Tensor) -> FrozenTable:
@@ -109,21 +127,8 @@ def substitutions(evidence: Evidence, ids: Tensor, free: Tensor, pool: Tensor) -
     return _table(evidence, ids, free, where, pool.repeat(len(free)), where, len(pool))
 
 
-def moves(evidence: Evidence, ids: Tensor, free: Tensor) -> FrozenTable:
-    """Return the table of every token of a sentence moved to every free position.
-
-    Args:
-        evidence: whose bases are explained.
-        ids: (n,) sentence.
-        free: (N,) positions that may change; option k is the token at `free[k]`.
-    """
-    where = free.repeat_interleave(len(free))
-    source = free.repeat(len(free))
-    return _table(evidence, ids, free, where, ids[source], source, len(free))
-
-
 def _table(
-    evidence: Evidence, ids: Tensor, free: Tensor, where: Tensor, tokens: Tensor, hidden: Tensor, options: int
+    evidence: Evidence, ids: Tensor, free: Tensor, where: Tensor, tokens: Tensor, hidden: Tensor, width: int
 ) -> FrozenTable:
     model, place = evidence.model, evidence.place
     own = model.inputs(ids[None], [place])[place.name][0]
@@ -138,12 +143,4 @@ def _table(
     if evidence.differences:
         kept, changed = own[known][1:] - own[0], changed - own[0]
     rows = evidence.blocks(torch.cat([kept, changed]))
-    return FrozenTable(
-        evidence=evidence,
-        positions=len(free),
-        options=options,
-        fixed=len(kept),
-        rows=rows,
-        gram=rows @ rows.transpose(1, 2),
-        inside=rows @ evidence.bases.to(rows.dtype),
-    )
+    return FrozenTable(evidence=evidence, positions=len(free), options=width, fixed=len(kept), rows=rows)

@@ -1,6 +1,7 @@
 """What is known of the batch before any attack: its lengths, its special tokens, its labels."""
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -38,14 +39,14 @@ class Layout:
 
 
 def noise_deviation(observation: Observation) -> float:
-    """Return the deviation of the noise on each entry, from the noise-to-norm ratio that is known.
+    """Return the deviation of the noise on each entry: a known one, and what a known noise-to-norm ratio adds.
 
-    The norm seen holds the noise too: `||seen||^2 = norm^2 (1 + ratio^2)` in expectation.
+    The norm seen holds the latter too: `||seen||^2 = norm^2 (1 + ratio^2)` in expectation.
     """
-    ratio = observation.knowledge.noise
+    ratio, own = observation.knowledge.noise, observation.knowledge.deviation
     entries = sum(tensor.numel() for tensor in observation.tensors.values())
     energy = sum(float(tensor.double().square().sum()) for tensor in observation.tensors.values())
-    return ratio * (energy / (1 + ratio**2) / max(1, entries)) ** 0.5
+    return math.hypot(own, ratio * (energy / (1 + ratio**2) / max(1, entries)) ** 0.5)
 
 
 def total_rank(observation: Observation) -> int:

@@ -1,6 +1,7 @@
 """Sentences one step away: blocks exchanged, tokens exchanged, replaced, or deleted and inserted."""
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -34,36 +35,61 @@ def reorderings(count: int, limit: int, generator: torch.Generator) -> Tensor:
     return torch.cat([blocks, pairs])
 
 
-def replacements(choice: Tensor, options: int) -> Tensor:
-    """Return the choices (N * options, N) that differ from a choice in one position at most.
+def replacements(choice: Tensor, distances: Tensor, each: int) -> Tensor:
+    """Return the choices (N * each, N) that differ from a choice in one position at most.
 
     Args:
         choice: (N,).
-        options: number of options per position.
+        distances: (N, K), low where an option fits a position.
+        each: options to try per position, the nearest.
     """
-    count = len(choice)
-    changed = choice.repeat(count * options, 1)
-    row = torch.arange(count * options)
-    changed[row, row // options] = row % options
+    near = distances.topk(min(each, distances.shape[1]), dim=1, largest=False).indices
+    changed = choice.repeat(near.numel(), 1)
+    row = torch.arange(len(changed))
+    changed[row, row // near.shape[1]] = near.flatten()
     return changed
 
 
-def reinsertions(choice: Tensor, deleted: Tensor, inserted: Tensor) -> Tensor:
-    """Return choices with one position deleted and one option inserted anywhere.
+def assignments(distances: Tensor, own: int) -> list[Tensor]:
+    """Return choices (N,) of least total distance that use each option once at the most, and their parts.
+
+    The first choice is among the sentence's own tokens: a new order of them. Each cycle of that
+    permutation is a change by itself. The last choice is among all options.
 
     Args:
-        choice: (N,).
-        deleted: positions that may go.
-        inserted: options that may come.
+        distances: (N, K), low where an option fits a position; option k < `own` stands at position k now.
+        own: N.
     """
-    count = len(choice)
-    here, target = torch.arange(count)[None], torch.arange(count)[:, None]
-    source = torch.where(here < target, here, here - 1).clamp(0, max(0, count - 2))
+    _, ordered = linear_sum_assignment(distances[:, :own].numpy())
+    _, free = linear_sum_assignment(distances.numpy())
+    return [torch.from_numpy(ordered), *_cycles(torch.from_numpy(ordered)), torch.from_numpy(free)]
+
+
+def _cycles(order: Tensor) -> list[Tensor]:
+    """Return the permutations that are one cycle of `order` and leave the rest in place."""
+    left = {i for i, k in enumerate(order.tolist()) if i != k}
     found = []
-    for position in deleted.tolist():
-        rest = torch.cat([choice[:position], choice[position + 1 :]])
-        for option in inserted.tolist():
-            made = rest[source] if count > 1 else choice.repeat(1, 1)
-            made[torch.arange(count), torch.arange(count)] = option
-            found.append(made)
-    return torch.cat(found)
+    while left:
+        cycle, at = torch.arange(len(order)), min(left)
+        while at in left:
+            left.remove(at)
+            cycle[at] = order[at]
+            at = int(order[at])
+        found.append(cycle)
+    return found
+
+
+def holes(count: int) -> tuple[Tensor, Tensor]:
+    """Return the orders (N * N, N) that delete one position and leave a hole at another, and the holes.
+
+    What lies between the two moves up by one; the entry at the hole itself is the deleted
+    position and means nothing.
+
+    Args:
+        count: number of free positions N.
+    """
+    here = torch.arange(count)
+    deleted, hole = here.repeat_interleave(count)[:, None], here.repeat(count)[:, None]
+    rank = torch.where(here < hole, here, here - 1)  # index among the kept tokens
+    kept = torch.where(rank < deleted, rank, rank + 1).clamp(0, count - 1)
+    return torch.where(here == hole, deleted, kept), hole[:, 0]

@@ -50,8 +50,19 @@ class Replay:
         own = self.observation.model.gradients(
             batches.flatten(0, 1), targets.flatten(0, 1), self.places, mask=whole, differentiable=differentiable
         )
-        mean = {name: value.unflatten(0, (candidates, batch)).mean(1) for name, value in own.items()}
+        share = self._shares()
+        mean = {
+            name: torch.einsum("cb...,b->c...", value.unflatten(0, (candidates, batch)), share.to(value.dtype))
+            for name, value in own.items()
+        }
         return self._clipped(mean)
+
+    def _shares(self) -> Tensor:
+        """Return each sequence's share (B,) of the batch loss: equal, or by predicted tokens."""
+        if self.observation.model.classes is not None:
+            return torch.full((len(self.mask),), 1 / len(self.mask), dtype=torch.float64)
+        predicted = (self.mask.sum(1) - 1).double()
+        return predicted / predicted.sum()
 
     def _clipped(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
         limit = self.observation.knowledge.clip

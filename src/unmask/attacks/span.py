@@ -6,24 +6,24 @@ from dataclasses import dataclass, replace
 import torch
 
 from unmask.attack import Reconstruction
+from unmask.attacks.batch import read_batch
 from unmask.attacks.evidence import gather
-from unmask.attacks.first_layer import read_batch, read_sentence
+from unmask.attacks.first_layer import read_sentence
 from unmask.attacks.last_token import last_token
 from unmask.attacks.layout import allowed_tokens, labellings, layout, noise_deviation
+from unmask.attacks.prefix_batch import PrefixBatch
 from unmask.attacks.prefix_search import PrefixSearch
 from unmask.attacks.probes import Probes
 from unmask.attacks.rehearsal import Rehearsal, rehearse
 from unmask.attacks.replay import Replay
 from unmask.attacks.sentence_search import SentenceSearch
 from unmask.attacks.spans import visible_space
+from unmask.attacks.vector_search import read_vector
 from unmask.observation import Observation
 from unmask.public import Kind, Place
 from unmask.rng import generator as named
 
-ONE_VECTOR = (
-    "only the first position reaches this component: its gradient has rank one and shows one vector, "
-    "so the other tokens' inputs are not in it"
-)
+NOTHING = "the gradient is zero there: no position reaches this component"
 
 NO_FIRST = (
     "the first position does not reach this component, and no special token is known to stand there, "
@@ -86,11 +86,15 @@ class SpanSearch:
         rehearsals = {place.name: self._rehearse(observation, place) for place in places}
         place = max(places, key=lambda p: (rehearsals[p.name].rank, -(p.layer or 0)))
         seen = rehearsals[place.name]
-        if seen.single or seen.rank == 0:
-            yield Reconstruction(tokens=(), loss=float("inf"), note=ONE_VECTOR, absent=True, done=True)
+        if seen.rank == 0:
+            yield Reconstruction(tokens=(), loss=float("inf"), note=NOTHING, absent=True, done=True)
             return
         model, knowledge = observation.model, observation.knowledge
         rank = visible_space(observation, place).rank
+        if seen.single and rank == 1:
+            for guess in read_vector(observation, place, generator, seed=self.seed):
+                yield self._judged(observation, guess)
+            return
         inferred = min(rank + (seen.missing if seen.complete else 0), model.max_length)
         length = knowledge.lengths[0] if knowledge.lengths else inferred
         if rank == 0 or length <= len(model.vocabulary.prefix) + len(model.vocabulary.suffix):
@@ -108,7 +112,6 @@ class SpanSearch:
         probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
         search = SentenceSearch(
             plain=evidence,
-            white=evidence.whitened(probes.white),
             ids=blanks.ids[0],
             free=blanks.free[0].nonzero()[:, 0],
             ranked=probes.distances(evidence, allowed).argsort()[: len(allowed)],
@@ -138,8 +141,11 @@ class SpanSearch:
         if min(seen.visible, default=0) > len(model.vocabulary.prefix):
             yield Reconstruction(tokens=(), loss=float("inf"), note=NO_FIRST, done=True)
             return
-        # A causal query's first position attends to itself alone, whatever its query: rank falls short by one more.
         tail = 0 if seen.length - 1 in seen.visible else 1
+        if (observation.knowledge.batch or 1) > 1:
+            yield from PrefixBatch(observation=observation, search=search, tail=tail, generator=generator).run()
+            return
+        # A causal query's first position attends to itself alone, whatever its query: rank falls short by one more.
         length = min(space.rank + (seen.missing - tail if seen.complete else 0), model.max_length)
         best: tuple[int, ...] = ()
         for prefix, _ in search.run(length):

@@ -11,7 +11,12 @@ CLOSE = 1e-2
 
 
 def vocabulary_distances(
-    table: InputTable, space: Subspace, positions: int, *, reference: Tensor | None = None
+    table: InputTable,
+    space: Subspace,
+    positions: int,
+    *,
+    reference: Tensor | None = None,
+    lift: Tensor | None = None,
 ) -> Tensor:
     """Return the span distance (V, n) of `x[t, i]` for every token t and position i < n.
 
@@ -32,6 +37,7 @@ def vocabulary_distances(
         space: (d, r) basis.
         positions: n.
         reference: (d,) vector that is subtracted from every input, for gradients that show differences.
+        lift: (d', d) linear map through which the inputs are seen; the basis is then (d', r).
     """
     token, place = table.token, _position_rows(table, positions)
     if table.centred:
@@ -40,6 +46,8 @@ def vocabulary_distances(
     variance = _squares(token, place) / token.shape[1] + table.epsilon
     scale = variance.clamp_min(torch.finfo(variance.dtype).tiny).rsqrt()
     weighted, placed = token * table.weight, place * table.weight
+    if lift is not None:
+        weighted, placed, shift = weighted @ lift.T, placed @ lift.T, shift @ lift.T
     basis = space.half(token.dtype)
     whole = _quadratic(weighted, placed, shift, scale)
     inside = _quadratic(weighted @ basis, placed @ basis, shift @ basis, scale)
@@ -49,6 +57,7 @@ def vocabulary_distances(
     if len(close):
         rows = table.rows(close[:, 0], close[:, 1])
         rows = rows if reference is None else rows - reference
+        rows = rows if lift is None else rows @ lift.T
         distances[close[:, 0], close[:, 1]] = span_distance(rows, space)
     return distances
 

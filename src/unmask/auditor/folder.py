@@ -149,6 +149,7 @@ def _described(plan: Plan, identity: Mapping[str, object], started: object) -> d
             "items": len(plan.items),
             "attacks": [f"{role.attack.name} ({role.role}, {len(role.cells)} cells)" for role in plan.roles],
             "threads": torch.get_num_threads(),
+            **({"defences": list(plan.guarantees)} if plan.guarantees else {}),
         },
         "fail_on": plan.fail_on,
         "parameters": plan.subject.parameters,

@@ -102,7 +102,7 @@ def run(
         interrupted = True
     if made and all(finished.reason == SILENT for finished in made):
         remedy = "look for a loss that is flat or depends on none of these parameters"
-        raise NoSignal("gradient", plan.subject.name, "is zero everywhere", remedy)
+        raise NoSignal(plan.cells[0].surface.name, plan.subject.name, "is zero everywhere", remedy)
     found |= {finished.key: finished for finished in made}
     records = tuple(found[key] for key in jobs if key in found)
     return Finished(path=out, records=records, total=len(jobs), interrupted=interrupted)

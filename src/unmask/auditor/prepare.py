@@ -3,20 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
 from unmask.auditor.plan import SeenCell
 from unmask.errors import BadInput
 from unmask.metrics.tokens import FUNCTION_WORDS
 from unmask.public import Place, PublicModel
 from unmask.record import Cell
+from unmask.surfaces.activation import ActivationSurface
 from unmask.surfaces.gradient import GradientSurface
 from unmask.surfaces.gradient_file import GradientFile
 from unmask.surfaces.selector import describe, grid, select
+from unmask.surfaces.site_selector import describe_sites, select_sites, site_grid
 from unmask.victim import Secret
 from unmask.victims.corpora import private
 from unmask.victims.secrets import Encode, secrets
 
 GRID = "grid"
-"""Selection that stands for every linear map of every layer, one cell each; `grid:0-2.*` for some of them."""
+"""Selection that stands for every part of every layer, one cell each; `grid:0-2.*` for some of them."""
 
 
 def cells(
@@ -48,6 +52,31 @@ def cells(
             size = sum(place.size for place in chosen)
             cell = Cell(layer=layer, component=component, parameters=size, share=size / model.parameters)
             found.setdefault((layer, component), SeenCell(cell=cell, surface=replace(surface, select=single)))
+    return tuple(found.values())
+
+
+def activation_cells(model: PublicModel, surface: ActivationSurface, selections: Sequence[str]) -> tuple[SeenCell, ...]:
+    """Return one cell for each selection of sites, and for `grid` one for each head and signal of each layer.
+
+    Args:
+        model: the public model.
+        surface: what is seen, apart from the selection.
+        selections: see `unmask.surfaces.site_selector`.
+
+    Raises:
+        BadInput: if a selection matches nothing.
+    """
+    singles = dict.fromkeys(single for selection in selections for single in _site_singles(model, selection))
+    chosen = {single: select_sites(model.sites, model.heads, single) for single in singles}
+    every = list(dict.fromkeys(site for sites in chosen.values() for site in sites))
+    # One token's pass says how many numbers a token leaves at each site.
+    probe = model.activations(torch.zeros(1, 1, dtype=torch.long), every)
+    found: dict[tuple[int | None, str], SeenCell] = {}
+    for single, sites in chosen.items():
+        layer, component = describe_sites(model.sites, sites)
+        size = sum(probe[site.name].numel() for site in sites)
+        cell = Cell(layer=layer, component=component, parameters=size, share=size / model.parameters)
+        found.setdefault((layer, component), SeenCell(cell=cell, surface=replace(surface, select=single)))
     return tuple(found.values())
 
 
@@ -89,6 +118,14 @@ def _singles(places: Sequence[Place], selection: str) -> tuple[str, ...]:
         return _grid(places, selection)
     if selection.startswith(f"{GRID}:"):
         return _grid(select(places, selection.removeprefix(f"{GRID}:")), selection)
+    return (selection,)
+
+
+def _site_singles(model: PublicModel, selection: str) -> tuple[str, ...]:
+    if selection == GRID:
+        return site_grid(model.sites, model.heads)
+    if selection.startswith(f"{GRID}:"):
+        return site_grid(select_sites(model.sites, model.heads, selection.removeprefix(f"{GRID}:")), model.heads)
     return (selection,)
 
 

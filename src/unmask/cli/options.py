@@ -8,8 +8,12 @@ import typer
 
 from unmask.errors import BadInput
 from unmask.surface import Release
+from unmask.surfaces.activation import ActivationSurface
 from unmask.surfaces.gradient import GradientSurface
 from unmask.surfaces.selector import ALL
+
+GRADIENT, ATTENTION = SURFACES = ("gradient", "attention")
+"""Names of the surfaces that can be audited."""
 
 
 class Known(StrEnum):
@@ -24,16 +28,19 @@ Task = Annotated[str, typer.Option(help="auto, classification or causal-lm.")]
 Online = Annotated[bool, typer.Option("--online", help="Let --model be fetched from the hub.")]
 Texts = Annotated[Path | None, typer.Option(help="Private sentences: .txt, .jsonl or .csv.")]
 Data = Annotated[Path | None, typer.Option(help="Private sentences: .parquet file or folder of them.")]
-Batch = Annotated[int, typer.Option(help="Texts per gradient.")]
+Batch = Annotated[int, typer.Option(help="Texts per gradient; 1 with --surface attention.")]
 Labels = Annotated[Known, typer.Option(help="Whether the adversary knows the classes.")]
 Lengths = Annotated[Known, typer.Option(help="Whether it knows the number of tokens.")]
 Dropout = Annotated[bool, typer.Option("--dropout", help="The victim trains with dropout.")]
-Dtype = Annotated[str, typer.Option(help="Number format of the release: float32, float16, bfloat16.")]
+Dtype = Annotated[str, typer.Option(help="Number format of the release: float32, float16, bfloat16, int8.")]
 Noise = Annotated[float, typer.Option(help="Norm of added Gaussian noise, relative to the norm of the release.")]
 Clip = Annotated[float | None, typer.Option(help="Norm to which the release is clipped.")]
 Prune = Annotated[float, typer.Option(help="Share of smallest entries set to zero.")]
 LocalSteps = Annotated[int, typer.Option(help="Local training steps whose weight change is seen (FedAvg).")]
 LearningRate = Annotated[float | None, typer.Option(help="Step size of the local steps.")]
+Missing = Annotated[float, typer.Option(help="Share of the tokens whose activations are not seen.")]
+Positions = Annotated[Known, typer.Option(help="Whether it is known which tokens those are.")]
+Permuted = Annotated[bool, typer.Option("--permuted", help="Activations come in an unknown order of tokens.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
 
@@ -50,8 +57,12 @@ def surface(
     local_steps: int,
     learning_rate: float | None,
     select: str = ALL,
-) -> GradientSurface:
-    """Return the gradient surface that the options describe.
+    kind: str = GRADIENT,
+    missing: float = 0.0,
+    positions: Known = Known.KNOWN,
+    permuted: bool = False,
+) -> GradientSurface | ActivationSurface:
+    """Return the surface that the options describe.
 
     Args:
         labels: whether the classes are known.
@@ -64,10 +75,36 @@ def surface(
         local_steps: number of local steps.
         learning_rate: their step size.
         select: the tensors seen.
+        kind: the surface's name.
+        missing: share of the tokens whose rows are not seen.
+        positions: whether it is known which.
+        permuted: whether rows come in an unknown order.
 
     Raises:
-        BadInput: if a value is out of its range.
+        BadInput: if the surface is unknown, a value is out of its range, or belongs to another surface.
     """
+    if kind not in SURFACES:
+        raise BadInput("--surface", kind, "cannot be audited", f"choose {' or '.join(SURFACES)}")
+    of_gradients = {
+        "--labels": labels is Known.KNOWN,
+        "--lengths": lengths is Known.KNOWN,
+        "--dropout": dropout,
+        "--local-steps": local_steps != 1,
+        "--learning-rate": learning_rate is not None,
+    }
+    of_activations = {"--missing": missing != 0, "--positions": positions is Known.UNKNOWN, "--permuted": permuted}
+    for option, given in (of_gradients if kind == ATTENTION else of_activations).items():
+        if given:
+            raise BadInput(option, "given", f"has no meaning on the {kind} surface", "leave it out")
+    release = Release(dtype=dtype, noise=noise, clip=clip, prune=prune)
+    if kind == ATTENTION:
+        return ActivationSurface(
+            select=select,
+            missing=missing,
+            knows_positions=positions is Known.KNOWN,
+            permuted=permuted,
+            release=release,
+        )
     return GradientSurface(
         select=select,
         local_steps=local_steps,
@@ -75,7 +112,7 @@ def surface(
         dropout=dropout,
         knows_labels=labels is Known.KNOWN,
         knows_lengths=lengths is Known.KNOWN,
-        release=Release(dtype=dtype, noise=noise, clip=clip, prune=prune),
+        release=release,
     )
 
 

@@ -4,13 +4,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unmask import api
-from unmask.auditor import prepare
+from unmask.auditor import defended, prepare
 from unmask.auditor.plan import Plan, SeenCell
+from unmask.cli import defences
 from unmask.cli.options import at_least_one
 from unmask.errors import BadInput
 from unmask.observation import Knowledge
 from unmask.registry import Group, make
 from unmask.surfaces import gradient_file
+from unmask.surfaces.activation import ActivationSurface
 from unmask.surfaces.gradient import GradientSurface
 from unmask.surfaces.gradient_file import GradientFile
 from unmask.surfaces.selector import ALL
@@ -18,9 +20,8 @@ from unmask.victim import Secret
 from unmask.victims.corpora import Example, from_lines, from_parquet, private
 from unmask.victims.secrets import secrets
 
-GRADIENT = "gradient"
 BATCHES = 2
-"""Gradients per cell where --limit does not say how many texts to use."""
+"""Observations per cell where --limit does not say how many texts to use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,8 @@ class Request:
     texts: Path | None
     data: Path | None
     limit: int | None
-    kind: str
-    surface: GradientSurface
+    surface: GradientSurface | ActivationSurface
+    defences: tuple[str, ...]
     select: tuple[str, ...]
     gradients: Path | None
     attacks: tuple[str, ...]
@@ -59,13 +60,17 @@ def plan(request: Request) -> Plan:
         BadInput: if anything of it cannot be used.
         MissingExtra: if it needs a package that is not installed.
     """
-    if request.kind != GRADIENT:
-        raise BadInput("--surface", request.kind, "cannot be audited", f"choose {GRADIENT}")
     if request.fail_on is not None and not 0 <= request.fail_on <= 1:
         raise BadInput("--fail-on", request.fail_on, "is no score in [0, 1]", "give one, such as 0.5")
     at_least_one("--batch", request.batch)
+    if isinstance(request.surface, ActivationSurface):
+        if request.batch > 1:
+            raise BadInput("--batch", request.batch, "texts in one forward pass are not told apart", "give 1")
+        if request.gradients is not None:
+            raise BadInput("--gradients", str(request.gradients), "are no activations", "use --surface gradient")
     # What needs no model is checked before the model is loaded.
     attacks = [make(Group.ATTACK, name) for name in request.attacks]
+    guards = [defences.parse(text) for text in request.defences]
     who = api.subject(request.model, task=request.task, seed=request.seed, online=request.online)
     if request.gradients is None:
         sentences = sentences_of(request.texts, request.data, request.seed) or private()
@@ -73,11 +78,13 @@ def plan(request: Request) -> Plan:
         items: tuple[Secret | None, ...] = secrets(
             sentences[:count], who.model, who.encode, batch=request.batch, argument=_source(request)
         )
-        cells = prepare.cells(who.model, request.surface, request.select or (prepare.GRID,))
+        cells = api.cells_of(who, request.surface, request.select or (prepare.GRID,))
     else:
         items, cells = _saved(request, request.gradients, who)
+    guarantees = defended.stated(cells, guards)
+    cells = defended.protected(cells, guards)
     baseline_cells = max(0, request.baseline_cells)
-    roles = api.roles(attacks, request.baseline, len(cells), baseline_cells)
+    roles = api.roles(attacks, request.baseline, len(cells), baseline_cells, request.surface)
     own = request.texts is None and request.data is None and request.gradients is None
     return replace(
         api.plan_of(who, items, cells, roles, batch=request.batch),
@@ -86,6 +93,7 @@ def plan(request: Request) -> Plan:
         budget=request.budget,
         show_private=request.show_private or own,
         fail_on=request.fail_on,
+        guarantees=guarantees,
         command=request.command,
     )
 
@@ -129,6 +137,7 @@ def _saved(request: Request, path: Path, who: api.Audited) -> tuple[tuple[Secret
 
 def _stated(request: Request, secret: Secret | None) -> Knowledge:
     asked = request.surface
+    assert isinstance(asked, GradientSurface)  # checked with --gradients
     for argument, wanted in (("--labels", asked.knows_labels), ("--lengths", asked.knows_lengths)):
         if wanted and secret is None:
             raise BadInput(argument, "known", "is not said by a file alone", "add --texts with what it was made of")

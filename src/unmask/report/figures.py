@@ -8,7 +8,6 @@ from statistics import median
 from unmask.report import form, words
 from unmask.report.cells import CellView
 from unmask.report.rows import Row
-from unmask.report.words import EXACT, LEAK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,7 @@ class Track:
 
 
 def depth(cells: Sequence[CellView]) -> tuple[Depth, ...]:
-    """Return exact match by layer, one panel per component that occurs in two layers or more.
+    """Return the share that came back whole by layer, one panel per component that occurs in two layers or more.
 
     Args:
         cells: the grid.
@@ -82,7 +81,7 @@ def depth(cells: Sequence[CellView]) -> tuple[Depth, ...]:
     place = {layer: 100 * index / (len(layers) - 1) for index, layer in enumerate(layers)}
     stride = math.ceil(len(layers) / 8)
     ticks = tuple((str(layer), place[layer]) for layer in layers[::stride])
-    components = dict.fromkeys(cell.plan.component for cell in cells)
+    components = words.order(cell.plan.component for cell in cells)
     panels = []
     for component in components:
         column = [(place[c.plan.layer], c) for c in cells if c.plan.component == component and c.plan.layer is not None]
@@ -95,7 +94,9 @@ def depth(cells: Sequence[CellView]) -> tuple[Depth, ...]:
                 strongest=tuple(_point(x, cell.strongest) for x, cell in column if cell.strongest),
                 baseline=tuple(_point(x, cell.baseline) for x, cell in column if cell.baseline),
                 null=tuple(
-                    _flat(x, cell.best.null[EXACT]) for x, cell in column if cell.best and EXACT in cell.best.null
+                    _flat(x, cell.best.null[cell.kind.exact])
+                    for x, cell in column
+                    if cell.best and cell.kind.exact in cell.best.null
                 ),
             )
         )
@@ -103,7 +104,7 @@ def depth(cells: Sequence[CellView]) -> tuple[Depth, ...]:
 
 
 def contrast(cells: Sequence[CellView]) -> tuple[Track, ...]:
-    """Return ROUGE-1 of both methods and the controls for every cell in which both ran.
+    """Return the leak of both methods and the controls for every cell in which both ran.
 
     Args:
         cells: the grid.
@@ -113,7 +114,7 @@ def contrast(cells: Sequence[CellView]) -> tuple[Track, ...]:
 
 
 def times(cells: Sequence[CellView]) -> tuple[tuple[Track, ...], tuple[tuple[str, float], ...]]:
-    """Return seconds per text on a logarithmic axis, one line per component, and the axis ticks.
+    """Return seconds per secret on a logarithmic axis, one line per component, and the axis ticks.
 
     Args:
         cells: the grid.
@@ -137,7 +138,7 @@ def times(cells: Sequence[CellView]) -> tuple[tuple[Track, ...], tuple[tuple[str
         )
 
     tracks = []
-    for component in dict.fromkeys(cell.plan.component for cell in cells):
+    for component in words.order(cell.plan.component for cell in cells):
         column = [cell for cell in cells if cell.plan.component == component]
         mine = [cell.strongest.seconds for cell in column if cell.strongest and cell.strongest.seconds]
         tracks.append(
@@ -152,8 +153,8 @@ def times(cells: Sequence[CellView]) -> tuple[tuple[Track, ...], tuple[tuple[str
 
 
 def _pair(cell: CellView, mine: Row, other: Row) -> Track:
-    ours, theirs = mine.mean(LEAK) or 0.0, other.mean(LEAK) or 0.0
-    null, trivial = mine.null.get(LEAK), mine.trivial.get(LEAK)
+    ours, theirs = mine.leak, other.leak
+    null, trivial = mine.null.get(mine.kind.leak), mine.trivial.get(mine.kind.leak)
     speed = other.seconds / mine.seconds if mine.seconds and other.seconds else 0.0
     return Track(
         label=words.place(cell.plan.layer, cell.plan.component).capitalize().replace("ffn", "FFN"),
@@ -167,7 +168,7 @@ def _pair(cell: CellView, mine: Row, other: Row) -> Track:
 
 
 def _point(x: float, row: Row) -> Point:
-    found = row.scores.get(EXACT)
+    found = row.scores.get(row.kind.exact)
     value, low, high = (0.0, 0.0, 0.0) if found is None else (found.value, found.low, found.high)
     title = f"{words.layer(row.layer)}, {row.attack}: {form.score(value)}, 95 % interval {low:.2f} to {high:.2f}"
     return Point(x=x, y=100 * value, low=100 * low, high=100 * high, title=title)

@@ -3,13 +3,14 @@
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from unmask import record
 from unmask.errors import BadInput
 from unmask.record import Record
+from unmask.report.words import SURFACES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Planned:
         parameters: how many numbers are seen.
         share: `parameters` divided by the number of parameters of the model.
         absent: why the information is provably not there, or None.
+        noun: what a cell of this surface is called.
     """
 
     layer: int | None
@@ -29,6 +31,7 @@ class Planned:
     parameters: int
     share: float
     absent: str | None = None
+    noun: str = "component"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +82,11 @@ def load(path: Path) -> Run:
     records = _records(path)
     first = records[0]
     command = head.get("command", "")
+    surface = _mapping(head.get("surface")) or first.surface
     return Run(
         path=path,
         model=str(head.get("model", first.model)),
-        surface=_mapping(head.get("surface")) or first.surface,
+        surface=surface,
         seed=int(head.get("seed", first.seed)),
         versions={key: str(value) for key, value in (_mapping(head.get("versions")) or first.versions).items()},
         command=shlex.join(map(str, command)) if isinstance(command, list) else str(command),
@@ -90,7 +94,7 @@ def load(path: Path) -> Run:
         settings=_mapping(head.get("settings")),
         fail_on=None if head.get("fail_on") is None else float(head["fail_on"]),
         parameters=int(head.get("parameters", 0)),
-        grid=_grid(head.get("grid", ()), records),
+        grid=_grid(head.get("grid", ()), records, SURFACES.get(str(surface.get("name")), "component")),
         records=records,
     )
 
@@ -123,7 +127,7 @@ def _records(path: Path) -> tuple[Record, ...]:
     return tuple(records.values())
 
 
-def _grid(cells: object, records: tuple[Record, ...]) -> tuple[Planned, ...]:
+def _grid(cells: object, records: tuple[Record, ...], noun: str) -> tuple[Planned, ...]:
     planned = [_planned(cell) for cell in cells] if isinstance(cells, list) else []
     known = {(cell.layer, cell.component): cell for cell in planned}
     for found in records:
@@ -132,7 +136,7 @@ def _grid(cells: object, records: tuple[Record, ...]) -> tuple[Planned, ...]:
             (cell.layer, cell.component),
             Planned(layer=cell.layer, component=cell.component, parameters=cell.parameters, share=cell.share),
         )
-    return tuple(known.values())
+    return tuple(replace(cell, noun=noun) for cell in known.values())
 
 
 def _planned(cell: object) -> Planned:

@@ -39,6 +39,16 @@ def seconds(value: float | None) -> str:
     return f"{value:.1f} s" if value >= 1 else f"{value:.2g} s"
 
 
+def decibels(value: float | None) -> str:
+    """Return a ratio in decibels.
+
+    Example:
+        >>> decibels(61.73).split(), decibels(None)
+        (['61.7', 'dB'], '–')
+    """
+    return MISSING if value is None else f"{value:.1f}\N{NO-BREAK SPACE}dB"
+
+
 def certificate(value: float | None) -> str:
     """Return a relative residual as a power of ten.
 

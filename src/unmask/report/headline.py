@@ -6,8 +6,8 @@ from statistics import fmean
 
 from unmask.report import form, words
 from unmask.report.cells import CellView, State
+from unmask.report.kinds import TEXT, Kind
 from unmask.report.rows import Row
-from unmask.report.words import LEAK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,8 @@ class Verdict:
 
     Args:
         leaks: whether the leak lies above the limit.
-        leak: highest mean ROUGE-1 of all rows, in [0, 1].
+        leak: highest leak of all rows, in [0, 1]: the mean of ROUGE-1 for texts, of SSIM for images.
+        score: the name of that score.
         limit: the limit that the user set.
         where: the cell and the attack of the leak.
         missing: number of cells that were not measured.
@@ -24,25 +25,26 @@ class Verdict:
 
     leaks: bool
     leak: float
+    score: str
     limit: float
     where: str
     missing: int
 
 
 def worst(rows: Sequence[Row]) -> Row | None:
-    """Return the row with the highest mean ROUGE-1 of all attacks, or None if nothing was scored."""
-    return max((row for row in rows if row.scores), key=lambda row: row.mean(LEAK) or 0.0, default=None)
+    """Return the row with the highest leak, or None if nothing was scored."""
+    return max((row for row in rows if row.scores), key=lambda row: row.leak, default=None)
 
 
 def leak(rows: Sequence[Row]) -> float:
-    """Return the highest mean ROUGE-1 over cells and attacks, in [0, 1].
+    """Return the highest leak over cells and attacks, in [0, 1].
 
     Example:
         >>> leak(())
         0.0
     """
     row = worst(rows)
-    return 0.0 if row is None else row.mean(LEAK) or 0.0
+    return 0.0 if row is None else row.leak
 
 
 def verdict(rows: Sequence[Row], cells: Sequence[CellView], limit: float | None) -> Verdict | None:
@@ -59,6 +61,7 @@ def verdict(rows: Sequence[Row], cells: Sequence[CellView], limit: float | None)
     return Verdict(
         leaks=leak(rows) > limit,
         leak=leak(rows),
+        score=TEXT.leak_name if row is None else row.kind.leak_name,
         limit=limit,
         where="" if row is None else f"{words.place(row.layer, row.component)}, {row.attack}",
         missing=sum(cell.state is State.MISSING for cell in cells),
@@ -77,22 +80,23 @@ def sentence(cells: Sequence[CellView]) -> str:
     """
     exact = [cell for cell in cells if cell.state is State.EXACT]
     measured = [cell for cell in cells if cell.best is not None]
-    total, noun = len(cells), _noun(cells)
+    total, noun, secret = len(cells), _noun(cells), _kind(cells).noun
+    away = f"the {secret} away {_kind(cells).wholly}"
     if len(exact) == total == 1:
-        return f"The one {noun} seen, {_name(exact[0])}, gives the text away exactly."
+        return f"The one {noun} seen, {_name(exact[0])}, gives {away}."
     if exact and len(exact) == total:
-        return f"Each of the {total} {noun}s, seen alone, gives the text away exactly."
+        return f"Each of the {total} {noun}s, seen alone, gives {away}."
     if len(exact) == 1:
-        return f"One of {total} {noun}s, {_name(exact[0])}, gives the text away exactly."
+        return f"One of {total} {noun}s, {_name(exact[0])}, gives {away}."
     if exact:
-        return f"Any one of {len(exact)} of {total} {noun}s gives the text away exactly."
+        return f"Any one of {len(exact)} of {total} {noun}s gives {away}."
     if any(cell.state is State.PART for cell in measured):
         top = max(measured, key=_leak)
-        return f"No {noun} gives every text away exactly; the worst, {_name(top)}, gives part of it."
+        return f"No {noun} gives every {secret} away {_kind(cells).wholly}; the worst, {_name(top)}, gives part of it."
     if measured:
-        return f"No {noun} gave more of the text away than a guess that saw nothing of it."
+        return f"No {noun} gave more of the {secret} away than a guess that saw nothing of it."
     if cells and all(cell.state is State.ABSENT for cell in cells):
-        return f"No {noun} that was seen carries the text."
+        return f"No {noun} that was seen carries the {secret}."
     return "Nothing was measured."
 
 
@@ -119,7 +123,9 @@ def _others(cells: Sequence[CellView]) -> str:
         low, high = form.score(min(part)), form.score(max(part))
         spread = low if low == high else f"{low} to {high}"
         more = " more" if exact else ""
-        clauses.append(f"{form.spelled(len(part))}{more} give{_s(len(part))} part of it (ROUGE-1 {spread})")
+        clauses.append(
+            f"{form.spelled(len(part))}{more} give{_s(len(part))} part of it ({_kind(cells).leak_name} {spread})"
+        )
     if nothing:
         clauses.append(f"{form.spelled(nothing)} give{_s(nothing)} no more than the controls get")
     if absent:
@@ -139,12 +145,12 @@ def _contrast(cells: Sequence[CellView]) -> str:
     both = [(cell.strongest, cell.baseline) for cell in cells if cell.strongest and cell.baseline]
     if not both:
         return ""
-    ours = fmean(mine.mean(LEAK) or 0.0 for mine, _ in both)
-    theirs = fmean(other.mean(LEAK) or 0.0 for _, other in both)
-    ahead = sum((other.mean(LEAK) or 0.0) > (mine.mean(LEAK) or 0.0) for mine, other in both)
+    ours, theirs = fmean(mine.leak for mine, _ in both), fmean(other.leak for _, other in both)
+    ahead = sum(other.leak > mine.leak for mine, other in both)
     where = "In the one cell" if len(both) == 1 else f"Over the {form.spelled(len(both))} cells"
     text = (
-        f"{where} where both ran, the published method ({both[0][1].attack}) reaches ROUGE-1 {form.score(theirs)}, "
+        f"{where} where both ran, the published method ({both[0][1].attack}) reaches "
+        f"{_kind(cells).leak_name} {form.score(theirs)}, "
         f"the strongest attack {form.score(ours)}"
     )
     return text + (f"; the published method is ahead in {ahead}." if ahead else ".")
@@ -152,11 +158,12 @@ def _contrast(cells: Sequence[CellView]) -> str:
 
 def _controls(cells: Sequence[CellView]) -> str:
     best = [cell.best for cell in cells if cell.best is not None]
-    null = [row.null[LEAK] for row in best if LEAK in row.null]
-    trivial = [row.trivial[LEAK] for row in best if LEAK in row.trivial]
+    kind = _kind(cells)
+    null = [row.null[kind.leak] for row in best if kind.leak in row.null]
+    trivial = [row.trivial[kind.leak] for row in best if kind.leak in row.trivial]
     clauses = []
     if null:
-        clauses.append(f"the same attack on other texts' data (null control) gets {form.score(fmean(null))}")
+        clauses.append(f"the same attack on other {kind.noun}s' data (null control) gets {form.score(fmean(null))}")
     if trivial:
         clauses.append(f"a guess that saw nothing gets {form.score(fmean(trivial))}")
     return "For comparison, " + " and ".join(clauses) + "." if clauses else ""
@@ -171,7 +178,12 @@ def _unfinished(cells: Sequence[CellView]) -> str:
 
 def _noun(cells: Sequence[CellView]) -> str:
     joined = ["+" in cell.plan.component for cell in cells]
-    return "component" if not any(joined) else "combination" if all(joined) else "part"
+    single = cells[0].plan.noun if cells else "component"
+    return single if not any(joined) else "combination" if all(joined) else "part"
+
+
+def _kind(cells: Sequence[CellView]) -> Kind:
+    return cells[0].kind if cells else TEXT
 
 
 def _name(cell: CellView) -> str:
@@ -179,7 +191,7 @@ def _name(cell: CellView) -> str:
 
 
 def _leak(cell: CellView) -> float:
-    return 0.0 if cell.best is None else cell.best.mean(LEAK) or 0.0
+    return 0.0 if cell.best is None else cell.best.leak
 
 
 def _s(number: int) -> str:

@@ -8,14 +8,13 @@ from unmask import storage
 from unmask.report import form, numbers, words
 from unmask.report.cells import CellView, cells
 from unmask.report.folder import load
-from unmask.report.rows import Row, rows
-from unmask.report.words import LEAK
+from unmask.report.rows import rows
 
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write(run: Path, out: Path) -> Path:
-    """Write one test case per cell: failed if any attack's mean ROUGE-1 lies above `fail_on`.
+    """Write one test case per cell: failed if any attack's leak lies above `fail_on`.
 
     A cell without a measurement is skipped, with the reason. Without a limit nothing fails.
 
@@ -57,16 +56,12 @@ def _case(cell: CellView, model: str, limit: float | None) -> ElementTree.Elemen
     if not measured:
         ElementTree.SubElement(case, "skipped", message=_clean(cell.absent or cell.reason or "not measured"))
         return case
-    top = max(measured, key=_leak)
-    if limit is not None and _leak(top) > limit:
-        message = f"{top.attack} reaches ROUGE-1 {form.score(_leak(top))}, the limit is {limit:g}"
+    top = max(measured, key=lambda row: row.leak)
+    if limit is not None and top.leak > limit:
+        message = f"{top.attack} reaches {top.kind.leak_name} {form.score(top.leak)}, the limit is {limit:g}"
         failure = ElementTree.SubElement(case, "failure", type="leak", message=_clean(message))
         failure.text = _clean(numbers.cell(cell))
     return case
-
-
-def _leak(row: Row) -> float:
-    return row.mean(LEAK) or 0.0
 
 
 def _clean(text: str) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from unmask.report import form, words
 from unmask.report.cells import CellView, State
+from unmask.report.kinds import Kind
 from unmask.report.rows import Row
-from unmask.report.words import METRICS
 
 
 def cell(view: CellView) -> str:
@@ -18,8 +18,8 @@ def cell(view: CellView) -> str:
         lines.append(f"Absent: {view.absent}")
     lines += [_attack(row) for row in (view.strongest, view.baseline) if row is not None]
     if view.best is not None:
-        lines.append("Null control: " + scores(view.best.null))
-        lines.append("Trivial guess: " + scores(view.best.trivial))
+        lines.append("Null control: " + scores(view.best.null, view.best.kind))
+        lines.append("Trivial guess: " + scores(view.best.trivial, view.best.kind))
     elif not view.absent:
         lines.append("Not measured" + (f": {view.reason}" if view.reason else ""))
     return "\n".join(lines)
@@ -46,16 +46,22 @@ def reasons(cells: Sequence[CellView]) -> tuple[tuple[str, tuple[str, ...]], ...
     )
 
 
-def scores(values: Mapping[str, float | None] | Mapping[str, float]) -> str:
+def scores(values: Mapping[str, float | None] | Mapping[str, float], kind: Kind) -> str:
     """Return all scores in words.
 
     Args:
         values: metric name to value in [0, 1].
+        kind: what was private.
     """
-    return ", ".join(f"{label} {form.score(values.get(key))}" for key, label in METRICS.items())
+    return ", ".join(f"{label} {form.score(values.get(key))}" for key, label in kind.metrics.items())
+
+
+def _measures(row: Row) -> str:
+    return "".join(f", {row.kind.measures[key]} {form.decibels(value)}" for key, value in row.measures.items())
 
 
 def _attack(row: Row) -> str:
-    text = f"{row.attack}: {scores({key: row.mean(key) for key in METRICS})}; {form.seconds(row.seconds)}; "
+    means = scores({key: row.mean(key) for key in row.kind.metrics}, row.kind)
+    text = f"{row.attack}: {means}{_measures(row)}; {form.seconds(row.seconds)}; "
     text += f"{form.percent(row.certified)} certified, largest residual {form.certificate(row.certificate)}"
     return text + f"; {row.trials}"

@@ -7,7 +7,6 @@ from statistics import fmean, median
 
 from unmask.report.folder import Run
 from unmask.report.rows import Row, name, role
-from unmask.report.words import METRICS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +24,7 @@ class Overall:
         trivial: metric name to the mean of the trivial guess over cells.
         certified: mean over cells of the share with a certificate, or None.
         seconds: median over cells of the mean time in seconds, or None.
+        measures: measure to its mean over cells.
     """
 
     attack: str
@@ -37,6 +37,7 @@ class Overall:
     trivial: Mapping[str, float]
     certified: float | None
     seconds: float | None
+    measures: Mapping[str, float]
 
 
 def attacks(rows: Sequence[Row]) -> tuple[Overall, ...]:
@@ -93,9 +94,11 @@ def _overall(attack: str, part: str, rows: list[Row]) -> Overall:
         trivial=_means([row.trivial for row in rows]),
         certified=fmean(certified) if certified else None,
         seconds=median(times) if times else None,
+        measures=_means([row.measures for row in rows]),
     )
 
 
 def _means(scores: list[Mapping[str, float]]) -> dict[str, float]:
-    columns = {key: [row[key] for row in scores if key in row] for key in METRICS}
+    keys = dict.fromkeys(key for row in scores for key in row)
+    columns = {key: [row[key] for row in scores if key in row] for key in keys}
     return {key: fmean(values) for key, values in columns.items() if values}

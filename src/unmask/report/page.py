@@ -14,6 +14,7 @@ from unmask import storage
 from unmask.report import figures, form, headline, heatmap, numbers, overview, palette, words
 from unmask.report.cells import State, cells
 from unmask.report.folder import Run, load
+from unmask.report.kinds import TEXT
 from unmask.report.recovered import folds
 from unmask.report.rows import rows
 from unmask.report.threat import threat_model
@@ -51,6 +52,7 @@ def render(run: Run) -> str:
     """
     table = rows(run.records)
     grid = cells(run.grid, table)
+    kind = grid[0].kind if grid else TEXT
     tracks, ticks = figures.times(grid)
     script = _asset("page.js")
     template = _environment().get_template("page.html.j2")
@@ -58,15 +60,16 @@ def render(run: Run) -> str:
         run=run,
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        style=Markup(_asset("page.css") + _asset("figures.css") + palette.css() + heatmap.css()),
+        style=Markup(_asset("page.css") + _asset("figures.css") + palette.css() + heatmap.css(kind)),
         sentence=headline.sentence(grid),
         details=headline.details(grid),
         verdict=headline.verdict(table, grid, run.fail_on),
         heat=heatmap.heat_map(grid),
-        shown=heatmap.SHOWN,
+        shown=heatmap.shown(kind),
         reasons=numbers.reasons(grid),
-        folds=folds(grid, run.records),
-        redacted=any(record.texts.redacted for record in run.records),
+        folds=folds(grid, run.records, run.path),
+        redacted=any(record.texts.redacted for record in run.records) and kind is TEXT,
+        hidden=kind is not TEXT and not any(p.secret or p.recovered for r in run.records for p in r.pictures),
         panels=figures.depth(grid),
         contrast=figures.contrast(grid),
         times=tracks,
@@ -75,18 +78,20 @@ def render(run: Run) -> str:
         attacks=overview.attacks(table),
         settings=overview.settings(run),
         rows=table,
-        metrics=words.METRICS,
-        glossary=words.GLOSSARY,
+        kind=kind,
+        part=run.grid[0].noun if run.grid else "component",
+        glossary=words.glossary(kind, run.grid[0].noun if run.grid else "component"),
     )
 
 
 def summary(run: Path) -> Mapping[str, object]:
     """Return the report's facts as values that JSON can hold.
 
-    Keys: `headline` and `details` (sentences), `leak` (highest mean ROUGE-1 over cells and
-    attacks, in [0, 1]), `leak_cell`, `fail_on`, `leaks` (whether `leak > fail_on`, None without a
-    limit), `cells` (number per state), `records`, `texts`, `attacks`, `threat_model`, `rows`,
-    `model`, `surface`, `seed`, `command`, `versions`, `schema`.
+    Keys: `headline` and `details` (sentences), `kind` (text or image), `leak` (highest mean over cells
+    and attacks of ROUGE-1 for texts or SSIM for images, in [0, 1]), `leak_score` (which of the two),
+    `leak_cell`, `fail_on`, `leaks` (whether `leak > fail_on`, None without a limit), `cells` (number
+    per state), `records`, `texts` (how many secrets), `attacks`, `threat_model`, `rows`, `model`,
+    `surface`, `seed`, `command`, `versions`, `schema`.
 
     Args:
         run: the run's folder.
@@ -104,6 +109,7 @@ def summary(run: Path) -> Mapping[str, object]:
     top = headline.worst(table)
     leak = headline.leak(table)
     states = [cell.state for cell in grid]
+    kind = grid[0].kind if grid else TEXT
     return {
         "schema": SCHEMA,
         "model": found.model,
@@ -113,7 +119,9 @@ def summary(run: Path) -> Mapping[str, object]:
         "versions": dict(found.versions),
         "headline": headline.sentence(grid),
         "details": list(headline.details(grid)),
+        "kind": kind.noun,
         "leak": leak,
+        "leak_score": kind.leak_name,
         "leak_cell": None if top is None else {"layer": top.layer, "component": top.component, "attack": top.attack},
         "fail_on": found.fail_on,
         "leaks": None if found.fail_on is None else leak > found.fail_on,
@@ -136,6 +144,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "score": form.score,
+        "decibels": form.decibels,
         "seconds": form.seconds,
         "certificate": form.certificate,
         "percent": form.percent,

@@ -88,7 +88,7 @@ class GradientSurface:
         check(tensors, argument="gradient", value=self.select)
         released = perturb(tensors, self.release, generator)
         check(released, argument="released gradient", value=self.select)
-        return Observation(tensors=released, model=victim.model, knowledge=self._knowledge(victim.secret))
+        return Observation(tensors=released, model=victim.model, knowledge=self.knowledge(victim.secret))
 
     def rounding(self, victim: Victim) -> float:
         """Return how far the replay of a victim's own secret, a public decoy, lies from its gradient.
@@ -124,7 +124,12 @@ class GradientSurface:
                     current[name] = (current[name].detach() - self.learning_rate * step).requires_grad_(True)
         return total
 
-    def _knowledge(self, secret: Secret) -> Knowledge:
+    def knowledge(self, secret: Secret) -> Knowledge:
+        """Return what the adversary knows of a batch beside the tensors.
+
+        Args:
+            secret: the batch.
+        """
         filled = secret.ids.shape[1]
         labels = None if secret.labels is None else tuple(secret.labels.tolist())
         return Knowledge(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 
 class Reached(Exception):
@@ -38,6 +39,18 @@ class Tape:
 
 
 @contextmanager
+def _held(handles: Sequence[RemovableHandle]) -> Iterator[None]:
+    """Keep hooks during the block, which may be left by `Reached`."""
+    try:
+        yield
+    except Reached:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def recording(modules: Mapping[str, nn.Module], *, stop: bool) -> Iterator[Tape]:
     """Record the first input and the output of modules during forward passes in the block.
 
@@ -67,13 +80,8 @@ def recording(modules: Mapping[str, nn.Module], *, stop: bool) -> Iterator[Tape]
     handles = [module.register_forward_pre_hook(before(path)) for path, module in modules.items()]
     if not stop:
         handles += [module.register_forward_hook(after(path)) for path, module in modules.items()]
-    try:
+    with _held(handles):
         yield tape
-    except Reached:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -103,13 +111,8 @@ def reading(modules: Mapping[str, nn.Module], readers: Sequence[Reader]) -> Iter
         else modules[reader.path].register_forward_hook(after(reader))
         for reader in readers
     ]
-    try:
+    with _held(handles):
         yield tape
-    except Reached:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

@@ -1,0 +1,164 @@
+"""The rows of the attention surface that are about texts; each function measures what its log lacks."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import DATA, Bench, Run, mean, sentences
+from benchmarks.rows import Row
+from benchmarks.smollm import folder
+from unmask.attack import Attack
+from unmask.attacks.activation_span import ActivationSpan
+from unmask.attacks.embedding_match import EmbeddingMatch
+from unmask.surface import Release
+from unmask.surfaces.activation import ActivationSurface
+from unmask.victim import Secret
+from unmask.victims.corpora import Example, from_parquet
+
+COMMAND = "make bench TOPIC=attention"
+LOG = Path(__file__).parent / "results" / "attention-text.jsonl"
+COUNT = 20
+DEEP_SECONDS = 120.0
+PROMPT = 20
+SITES = ("0.hidden", "0.block", "14.hidden", "14.block", "29.hidden", "29.block")
+NOISES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+BUSY = "one thread of a machine that did other work"
+
+
+def _log() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
+
+
+def _measure(
+    part: str,
+    bench: Bench,
+    surface: ActivationSurface,
+    attack: Attack[Any],
+    seconds: float,
+    count: int,
+    setting: str = "",
+) -> list[Run]:
+    """Return one run per text, those of the log first; each new one is appended to it."""
+    known = {
+        line["index"]: line
+        for line in _log()
+        if (line["part"], line["select"], line["attack"], line["setting"])
+        == (part, surface.select, attack.name, setting)
+    }
+    found = []
+    for index in range(count):
+        if index not in known:
+            run = bench.run(index, surface.select, attack, seconds, surface=surface)
+            head = {"part": part, "select": surface.select, "attack": attack.name, "setting": setting, "index": index}
+            known[index] = {**head, **vars(run)}
+            with LOG.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(known[index]) + "\n")
+            print(*head.values(), run.tokens, run.scores["exact_match"], f"{run.seconds:.1f} s", run.note, flush=True)
+        line = known[index]
+        found.append(Run(**{key: line[key] for key in Run.__dataclass_fields__}))
+    return found
+
+
+def _row(setting: str, bar: str, measured: float | str, holds: bool, runs: Sequence[Run], **more: Any) -> Row:
+    return Row(
+        setting=setting,
+        bar=bar,
+        measured=round(measured, 4) if isinstance(measured, float) else measured,
+        unit=more.get("unit", ""),
+        holds=holds,
+        control=more.get("control", round(mean(runs, "exact_match", "null"), 4)),
+        n=len(runs),
+        seconds=round(sum(run.seconds for run in runs), 1),
+        command=COMMAND,
+        reason=more.get("reason", ""),
+    )
+
+
+def first() -> list[Row]:
+    """MiniLM, the attention output of layer 0 after the projection."""
+    bench = Bench(None, sentences(3 * COUNT), longest=60, count=COUNT)
+    runs = _measure("first", bench, ActivationSurface(select="0.block"), ActivationSpan(), 60, COUNT)
+    exact, slow = mean(runs, "exact_match"), max(run.seconds for run in runs)
+    base = f"MiniLM, 0.block alone, real sentences of up to {max(run.tokens for run in runs)} tokens"
+    return [
+        _row(f"{base}: exact match", "1.00", exact, exact == 1, runs),
+        _row(f"{base}: slowest", "< 3", slow, slow < 3, runs, unit="s", control=None, reason=BUSY),
+    ]
+
+
+def deeper() -> list[Row]:
+    """MiniLM, the attention output of each later layer after the projection."""
+    bench = Bench(None, sentences(3 * COUNT), longest=60, count=COUNT)
+    rows = []
+    for layer in range(1, 6):
+        surface = ActivationSurface(select=f"{layer}.block")
+        runs = _measure("deeper", bench, surface, ActivationSpan(), DEEP_SECONDS, COUNT)
+        exact = mean(runs, "exact_match")
+        setting = f"MiniLM, {layer}.block alone, real sentences of up to {max(run.tokens for run in runs)} tokens"
+        slow = max(run.seconds for run in runs)
+        reason = f"slowest {slow:.0f} s, limit {DEEP_SECONDS:.0f} s; {BUSY}"
+        rows.append(_row(f"{setting}: exact match", ">= 0.95", exact, exact >= 0.95, runs, reason=reason))
+    return rows
+
+
+def causal() -> list[Row]:
+    """SmolLM2: hidden states and attention outputs of its first, fifteenth and last layer."""
+    lines = [example.text for example in from_parquet(DATA / "wikitext" / "validation.parquet", None, 0)]
+    long = [Example(text=text.strip(), label=0, kind="wikitext") for text in lines if len(text.split()) > 60][:COUNT]
+    bench = Bench(folder(), long)
+    bench.secrets = tuple(_cut(secret, PROMPT) for secret in bench.secrets)
+    rows = []
+    for select in SITES:
+        runs = _measure("causal", bench, ActivationSurface(select=select), ActivationSpan(), 900, COUNT)
+        exact = mean(runs, "exact_match")
+        forwarded = statistics.fmean(int(run.note.split()[0]) for run in runs)
+        brute = PROMPT * bench.model.vocabulary.size
+        base = f"SmolLM2-135M, {select} alone (layers from 0), {PROMPT}-token prompts"
+        rows.append(_row(f"{base}: exact match", "1.00", exact, exact == 1, runs, reason=BUSY))
+        fewer = brute / forwarded
+        reason = (
+            f"{forwarded:.0f} tokens a prompt, prefixes counted each time, against {brute} of trying the vocabulary "
+            "at each position; the first layer's responses to all tokens come on top once a model (1/30 of a pass each)"
+        )
+        rows.append(
+            _row(
+                f"{base}: fewer forward tokens than brute force",
+                ">= 20",
+                fewer,
+                fewer >= 20,
+                runs,
+                unit="x",
+                control=None,
+                reason=reason,
+            )
+        )
+    return rows
+
+
+def _cut(secret: Secret, length: int) -> Secret:
+    return replace(secret, ids=secret.ids[:, :length], mask=secret.mask[:, :length])
+
+
+def robust(count: int = 5, seconds: float = 20.0) -> list[Row]:
+    """MiniLM, one hidden state and one attention output, released otherwise than exactly."""
+    bench = Bench(None, sentences(3 * COUNT), longest=24, count=8)
+    settings = {f"noise {noise:g} of the norm": {"release": Release(noise=noise)} for noise in NOISES}
+    settings |= {"bfloat16": {"release": Release(dtype="bfloat16")}, "int8": {"release": Release(dtype="int8")}}
+    settings |= {f"{share:.0%} of the rows missing": {"missing": share} for share in (0.1, 0.25, 0.5)}
+    settings |= {"rows permuted": {"permuted": True}}
+    rows = []
+    for select in ("0.value", "0.block", "2.hidden"):
+        for name, changed in settings.items():
+            surface = replace(ActivationSurface(select=select), **changed)
+            runs = _measure("robust", bench, surface, ActivationSpan(), seconds, count, name)
+            theirs = _measure("robust", bench, surface, EmbeddingMatch(), seconds, count, name)
+            score, trivial = mean(runs, "rouge1"), mean(runs, "rouge1", "trivial")
+            null, other = mean(runs, "rouge1", "null"), mean(theirs, "rouge1")
+            control = f"trivial {trivial:.3f}, null {null:.3f}, embedding match {other:.3f}"
+            reason = f"{seconds:.0f} s a text; exact match {mean(runs, 'exact_match'):.2f}"
+            setting = f"MiniLM, {select} alone, {name}: ROUGE-1"
+            rows.append(_row(setting, "reported", score, True, runs, control=control, reason=reason))
+    return rows

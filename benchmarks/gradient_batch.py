@@ -1,0 +1,67 @@
+"""Batches of eight sentences, seen through the query gradients of the first two layers."""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+from benchmarks.gradient_grid import COMMAND
+from benchmarks.harness import Bench, Run, mean, sentences, threads
+from benchmarks.rows import Row
+from unmask.attacks.span import SpanSearch
+
+BATCH, COUNT, SECONDS = 8, 20, 480.0
+SELECT = "0.query+1.query"
+LOG = Path(__file__).parent / "results" / "gradients-batch.jsonl"
+
+
+def measure(count: int = COUNT) -> None:
+    """Append one line per batch to the log; batches that are there are not measured again."""
+    bench = Bench(None, sentences(BATCH * COUNT), batch=BATCH)
+    known = {line["index"] for line in log()}
+    for index in range(count):
+        if index in known:
+            continue
+        run = bench.run(index, SELECT, SpanSearch(), SECONDS)
+        with LOG.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"index": index, **vars(run)}) + "\n")
+        print("batch", index, run.tokens, run.scores, round(run.seconds, 1), run.note, flush=True)
+
+
+def log() -> list[dict]:
+    """Return what was measured."""
+    return [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
+
+
+def rows() -> list[Row]:
+    """Turn the log into the rows of the two bars."""
+    runs = [Run(**{k: v for k, v in line.items() if k != "index"}) for line in log()]
+    seconds = [run.seconds for run in runs]
+    setting = f"MiniLM, 0.query + 1.query, B=8, up to {max(r.tokens for r in runs)} tokens a batch"
+    note = (
+        f"{len(runs)} batches of {BATCH} sentences, labels and lengths known, limit {SECONDS:.0f} s a batch on one "
+        f"thread beside other work; median {statistics.median(seconds):.0f} s, longest {max(seconds):.0f} s"
+    )
+    found = []
+    for name, key, bar in (("token recall", "token_recall", 0.99), ("exact sequences", "exact_match", 0.9)):
+        measured = mean(runs, key)
+        found.append(
+            Row(
+                setting=f"{setting}: {name}",
+                bar=f">= {bar:.2f}",
+                measured=round(measured, 4),
+                unit="",
+                holds=measured >= bar,
+                control=round(mean(runs, key, "null"), 4),
+                n=len(runs),
+                seconds=round(sum(seconds), 1),
+                command=COMMAND,
+                reason=note,
+            )
+        )
+    return found
+
+
+if __name__ == "__main__":
+    threads()
+    measure(*map(int, sys.argv[1:]))

@@ -1,0 +1,46 @@
+"""The `--defence` option: a registered name with its settings, as in `dp-sgd:noise=1.0,clip=0.5`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from unmask.defence import Defence
+from unmask.errors import BadInput
+from unmask.registry import Group, make
+
+Option = Annotated[
+    list[str] | None,
+    typer.Option(help="Protect what is seen: NAME or NAME:key=value,key=value, such as dp-sgd:noise=1.0; may repeat."),
+]
+
+
+def parse(text: str) -> Defence:
+    """Return the defence that an option names, with its settings.
+
+    Args:
+        text: such as `perturb:noise=0.01,dtype=bfloat16`.
+
+    Raises:
+        BadInput: if the name or a setting is unknown, or a setting has no value.
+
+    Example:
+        >>> parse("perturb:noise=0.01").name
+        'perturb'
+    """
+    name, _, rest = text.partition(":")
+    data: dict[str, object] = {}
+    for pair in filter(None, rest.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals or not value:
+            raise BadInput("--defence", text, f"gives no value to {key!r}", "write key=value, with commas between")
+        data[key.strip()] = _value(value.strip())
+    defence: Defence = make(Group.DEFENCE, name, data, argument="--defence")
+    return defence
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,1 @@
+"""Mechanisms with a stated guarantee, one per file: private data in, a release and its claim out."""
