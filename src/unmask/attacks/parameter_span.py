@@ -12,6 +12,9 @@ from unmask.attacks.weight_span import column_space, rounding_deviation
 from unmask.distill.signals import signals
 from unmask.weights import Activation, WeightsObservation
 
+TURNS = 10
+"""Times at most that the open neurons of a lower layer are determined anew."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterSpan:
@@ -34,12 +37,15 @@ class ParameterSpan:
         search: settings of the search for gates.
         spread: neurons whose output weight is below this share of the median are left out, because
             division by it amplifies rounding.
+        polish: times at most that gates are recomputed from the images they gave; the guess of the
+            least replay residual is kept.
     """
 
     name: str = "parameter-span"
     source: str = "threat model: Loo et al., ICLR 2024, arXiv 2302.01428; the factorisation is this project's"
     search: BinarySearch = field(default_factory=BinarySearch)
     spread: float = 0.1
+    polish: int = 5
 
     def run(self, observation: WeightsObservation, generator: torch.Generator) -> Iterator[Reconstruction]:
         """Yield a guess after every round of the search, the last when every gate column is found."""
@@ -95,27 +101,62 @@ class ParameterSpan:
         note: str,
         generator: torch.Generator,
     ) -> Reconstruction:
-        assert observation.start is not None
+        spaces = _row_spaces(observation, generator)
+        best = _read(observation, factored, kept, gates, whole, spaces)
+        guess = best
+        for _ in range(self.polish if whole else 0):
+            # A gate that rounding turned is set right by the image that the other neurons gave.
+            if bool((guess.opened == gates).all()):
+                break
+            gates = guess.opened
+            guess = _read(observation, factored, kept, gates, whole, spaces)
+            best = min(best, guess, key=lambda read: read.residual)
+        order = best.duals.abs().argsort(descending=True)
         model = observation.model
-        # While columns are missing a constant stands in for their mean; the images are then approximate.
-        design = gates if whole else torch.cat([gates, torch.ones(len(gates), 1, dtype=torch.float64)], 1)
-        rows = torch.linalg.lstsq(design, factored).solution[: gates.shape[1]]
-        h, duals = _split(observation, rows, gates, kept)
-        for layer in range(model.layers - 3, -1, -1):
-            h = _below(observation, layer, h, generator)
-        start = {name: tensor.double() for name, tensor in observation.start.items()}
-        seen = signals(model, start, h)
-        replay = seen.combine(duals[:, None])
-        change = observation.tensors
-        missed = sum(float((change[name] - replay[name]).square().sum()) for name in change)
-        residual = (missed / sum(float(part.square().sum()) for part in change.values())) ** 0.5
-        order = duals.abs().argsort(descending=True)
-        images = model.images(h[order])
+        images = model.images(best.inputs[order])
         if not model.bias:
             images = images / images.amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
+        same = int((best.opened == best.gates).all(0).sum())
+        note = f"{note}; {same} of {len(order)} guesses open exactly the neurons that their columns say"
         return Reconstruction(
-            tokens=(), images=images.clamp(0, 1), loss=residual, residual=residual, note=note, done=whole
+            tokens=(), images=images.clamp(0, 1), loss=best.residual, residual=best.residual, note=note, done=whole
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Read:
+    """Inputs (N, D), duals (N,), the gates (K', N) they came from and those that they open, the replay residual."""
+
+    inputs: Tensor
+    duals: Tensor
+    gates: Tensor
+    opened: Tensor
+    residual: float
+
+
+def _read(
+    observation: WeightsObservation,
+    factored: Tensor,
+    kept: Tensor,
+    gates: Tensor,
+    whole: bool,
+    spaces: list[Tensor],
+) -> _Read:
+    assert observation.start is not None
+    model = observation.model
+    # While columns are missing a constant stands in for their mean; the images are then approximate.
+    design = gates if whole else torch.cat([gates, torch.ones(len(gates), 1, dtype=torch.float64)], 1)
+    rows = torch.linalg.lstsq(design, factored).solution[: gates.shape[1]]
+    h, duals = _split(observation, rows, gates, kept)
+    for layer in range(model.layers - 3, -1, -1):
+        h = _below(observation, layer, h, spaces[layer])
+    start = {name: tensor.double() for name, tensor in observation.start.items()}
+    seen = signals(model, start, h)
+    replay, change = seen.combine(duals[:, None]), observation.tensors
+    missed = sum(float((change[name] - replay[name]).square().sum()) for name in change)
+    residual = (missed / sum(float(part.square().sum()) for part in change.values())) ** 0.5
+    opened = (seen.entering[-1][:, kept] > 0).double().T
+    return _Read(inputs=h, duals=duals, gates=gates, opened=opened, residual=residual)
 
 
 def _unfit(observation: WeightsObservation) -> str:
@@ -143,17 +184,34 @@ def _split(observation: WeightsObservation, rows: Tensor, gates: Tensor, kept: T
     return rows * sign[:, None], sign
 
 
-def _below(observation: WeightsObservation, layer: int, h: Tensor, generator: torch.Generator) -> Tensor:
-    """Return what entered a hidden layer (B, d_in) that gave the activations h (B, d_out)."""
+def _row_spaces(observation: WeightsObservation, generator: torch.Generator) -> list[Tensor]:
+    """Return for each layer below the last hidden one a basis (d_in, r) of what entered it."""
     assert observation.start is not None
-    model, know, name = observation.model, observation.knowledge, f"layer.{layer}.weight"
-    start, final = observation.start[name], observation.final[name]
-    deviation = rounding_deviation(start, final, know.dtype, know.noise)
-    basis = column_space(observation.tensors[name].T, deviation.T, generator)
-    projected = start.double() @ basis * model.scale(layer)
+    know, change, found = observation.knowledge, observation.tensors, []
+    for layer in range(observation.model.layers - 2):
+        name = f"layer.{layer}.weight"
+        deviation = rounding_deviation(observation.start[name], observation.final[name], know.dtype, know.noise)
+        found.append(column_space(change[name].T, deviation.T, generator))
+    return found
+
+
+def _below(observation: WeightsObservation, layer: int, h: Tensor, basis: Tensor) -> Tensor:
+    """Return what entered a hidden layer (B, d_in) that gave the activations h (B, d_out).
+
+    Rounding lifts activations of closed neurons above zero. The larger half of the positive ones is
+    open for certain; what they give says which others are, until that no longer changes.
+    """
+    assert observation.start is not None
+    model = observation.model
+    projected = observation.start[f"layer.{layer}.weight"].double() @ basis * model.scale(layer)
     bias = observation.start[f"layer.{layer}.bias"].double() if model.bias else torch.zeros(h.shape[1]).double()
     found = []
     for row in h:
-        active = row > 1e-6 * row.max()
-        found.append(basis @ torch.linalg.lstsq(projected[active], (row - bias)[active, None]).solution[:, 0])
+        active = row >= row[row > 0].median() if bool((row > 0).any()) else row > 0
+        for _ in range(TURNS):
+            inner = torch.linalg.lstsq(projected[active], (row - bias)[active, None]).solution[:, 0]
+            before, active = active, projected @ inner + bias > 0
+            if bool((active == before).all()):
+                break
+        found.append(basis @ inner)
     return torch.stack(found)
