@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from unmask.attacks import parameter_span
 from unmask.attacks.parameter_span import ParameterSpan
 from unmask.errors import BadInput
 from unmask.rng import generator
@@ -41,3 +44,55 @@ def test_weights_that_did_not_change_are_refused() -> None:
         WeightsObservation(
             start=observation.start, final=observation.start, model=observation.model, knowledge=observation.knowledge
         )
+
+
+def test_a_guess_opens_the_neurons_that_its_gates_say_and_replays_the_change() -> None:
+    observation, _ = observed((256, 512), "float32")
+    *_, guess = ParameterSpan().run(observation, generator(0, "attack"))
+    assert guess.note.endswith("10 of 10 guesses open exactly the neurons that their columns say")
+    assert guess.loss == guess.residual
+    assert guess.loss < 1e-5
+
+
+@pytest.mark.parametrize(("polish", "mended"), [(0, False), (5, True)])
+def test_a_turned_gate_spoils_no_image_and_is_set_right_by_the_images_of_the_other_neurons(
+    polish: int, mended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observation, images = observed((512,), "float64")
+    exact = parameter_span._gates
+
+    def turned(signs: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+        gates = exact(signs, basis)
+        gates[0, 0] = 1 - gates[0, 0]
+        return gates
+
+    monkeypatch.setattr(parameter_span, "_gates", turned)
+    *_, guess = ParameterSpan(polish=polish).run(observation, generator(0, "attack"))
+    assert guess.images is not None
+    worst = float(torch.cdist(images.flatten(1), guess.images.flatten(1)).amin(1).max())
+    assert worst < 1e-11
+    assert guess.loss < 1e-11
+    assert f"{10 if mended else 9} of 10 guesses open exactly the neurons" in guess.note
+
+
+def test_a_shuffled_weight_change_gives_no_image() -> None:
+    observation, _ = observed((512,), "float32")
+    noise, final = generator(0, "shuffle"), {}
+    for name, start in (observation.start or {}).items():
+        change = (observation.final[name] - start).flatten()
+        final[name] = start + change[torch.randperm(len(change), generator=noise)].reshape(start.shape)
+    null = WeightsObservation(
+        start=observation.start, final=final, model=observation.model, knowledge=observation.knowledge
+    )
+    guesses = list(ParameterSpan().run(null, generator(0, "attack")))
+    assert guesses[-1].done
+    assert all(guess.images is None and guess.loss == float("inf") for guess in guesses)
+    assert "full rank" in guesses[-1].note
+
+
+def test_without_the_start_the_attack_says_that_it_has_no_means() -> None:
+    observation, _ = observed((512,), "float32")
+    knowledge = replace(observation.knowledge, start=False)
+    blind = WeightsObservation(start=None, final=observation.final, model=observation.model, knowledge=knowledge)
+    (guess,) = ParameterSpan().run(blind, generator(0, "attack"))
+    assert guess.done and guess.images is None and guess.note == "needs the weights before training"

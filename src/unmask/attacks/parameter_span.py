@@ -15,6 +15,9 @@ from unmask.weights import Activation, WeightsObservation
 TURNS = 10
 """Times at most that the open neurons of a lower layer are determined anew."""
 
+OUTLIER = 10.0
+"""A neuron whose row is missed by this multiple of the median is taken to have a wrong gate."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterSpan:
@@ -146,15 +149,22 @@ def _read(
     model = observation.model
     # While columns are missing a constant stands in for their mean; the images are then approximate.
     design = gates if whole else torch.cat([gates, torch.ones(len(gates), 1, dtype=torch.float64)], 1)
-    rows = torch.linalg.lstsq(design, factored).solution[: gates.shape[1]]
+    solved = torch.linalg.lstsq(design, factored).solution
+    if whole:
+        # One wrong gate spoils every image a little, and its own neuron's row much: such rows are left out.
+        missed = (factored - design @ solved).norm(dim=1)
+        trusted = missed <= OUTLIER * missed.median()
+        if int(trusted.sum()) > 2 * gates.shape[1]:
+            solved = torch.linalg.lstsq(design[trusted], factored[trusted]).solution
+    rows = solved[: gates.shape[1]]
     h, duals = _split(observation, rows, gates, kept)
     for layer in range(model.layers - 3, -1, -1):
         h = _below(observation, layer, h, spaces[layer])
     start = {name: tensor.double() for name, tensor in observation.start.items()}
     seen = signals(model, start, h)
     replay, change = seen.combine(duals[:, None]), observation.tensors
-    missed = sum(float((change[name] - replay[name]).square().sum()) for name in change)
-    residual = (missed / sum(float(part.square().sum()) for part in change.values())) ** 0.5
+    rest = sum(float((change[name] - replay[name]).square().sum()) for name in change)
+    residual = (rest / sum(float(part.square().sum()) for part in change.values())) ** 0.5
     opened = (seen.entering[-1][:, kept] > 0).double().T
     return _Read(inputs=h, duals=duals, gates=gates, opened=opened, residual=residual)
 
