@@ -90,6 +90,21 @@ def test_a_shuffled_weight_change_gives_no_image() -> None:
     assert "full rank" in guesses[-1].note
 
 
+def test_the_changes_of_other_neurons_give_no_image() -> None:
+    # The same rank as the true change, so that the search runs; no image explains it.
+    observation, _ = observed((512,), "float32")
+    order, final = torch.randperm(512, generator=generator(0, "shuffle")), {}
+    for name, start in (observation.start or {}).items():
+        change = observation.final[name] - start
+        final[name] = start + (change[order] if name.startswith("layer.0.") else change)
+    null = WeightsObservation(
+        start=observation.start, final=final, model=observation.model, knowledge=observation.knowledge
+    )
+    (guess,) = ParameterSpan().run(null, generator(0, "attack"))
+    assert guess.done and guess.images is None and guess.loss == float("inf")
+    assert guess.note.startswith("no gate column found in a space of 10 dimensions")
+
+
 def test_without_the_start_the_attack_says_that_it_has_no_means() -> None:
     observation, _ = observed((512,), "float32")
     knowledge = replace(observation.knowledge, start=False)
