@@ -105,6 +105,18 @@ def test_the_changes_of_other_neurons_give_no_image() -> None:
     assert guess.note.startswith("no gate column found in a space of 10 dimensions")
 
 
+def test_a_change_below_its_noise_is_named() -> None:
+    observation, _ = observed((512,), "float32")
+    noise, final = generator(0, "noise"), {}
+    for name, tensor in observation.final.items():
+        final[name] = tensor + 0.1 * torch.randn(tensor.shape, generator=noise)
+    knowledge = replace(observation.knowledge, noise=0.1)
+    loud = WeightsObservation(start=observation.start, final=final, model=observation.model, knowledge=knowledge)
+    (guess,) = ParameterSpan().run(loud, generator(0, "attack"))
+    assert guess.done and guess.images is None
+    assert guess.note == "nothing of the weight change stands above its noise"
+
+
 def test_without_the_start_the_attack_says_that_it_has_no_means() -> None:
     observation, _ = observed((512,), "float32")
     knowledge = replace(observation.knowledge, start=False)

@@ -52,8 +52,9 @@ class ParameterSpan:
             return
         factored, kept, basis = self._factored(observation, generator)
         count = basis.shape[1]
-        if count >= min(factored.shape):
-            note = f"the weight change has full rank {count}: as many images as neurons, or too much noise"
+        if count in (0, min(factored.shape)):
+            note = f"the weight change has full rank {count}: as many images as neurons or inputs, or too much noise"
+            note = note if count else "nothing of the weight change stands above its noise"
             yield Reconstruction(tokens=(), loss=float("inf"), note=note, done=True)
             return
         span = torch.linalg.qr(torch.cat([basis, torch.ones(len(basis), 1, dtype=torch.float64)], 1))[0].float()
