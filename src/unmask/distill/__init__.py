@@ -1,0 +1,1 @@
+"""Gradients and kernels of wide networks."""
