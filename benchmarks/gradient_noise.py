@@ -43,15 +43,22 @@ def measure() -> None:
 
 
 def noisy() -> list[Row]:
-    """Measure what the log lacks, then make one row per setting and cell."""
+    """Measure what the log lacks, then make its rows."""
     measure()
-    rows = []
+    return rows()
+
+
+def rows() -> list[Row]:
+    """Return one row per setting and cell that both attacks have seen."""
+    found = []
     for setting in SETTINGS:
         for select in SELECTS:
             soft, lamp = _runs(setting, select, "soft-span"), _runs(setting, select, "lamp")
+            if min(len(soft), len(lamp)) < COUNT:
+                continue
             ours, theirs = mean(soft, "rouge1"), mean(lamp, "rouge1")
             null = mean(soft, "rouge1", "null")
-            rows.append(
+            found.append(
                 Row(
                     setting=f"MiniLM, {select}, {setting}: soft span ROUGE-1 against LAMP",
                     bar="higher",
@@ -66,7 +73,7 @@ def noisy() -> list[Row]:
                     f"{COUNT} sentences of at most {LONGEST} tokens, not the 20 of other rows: LAMP takes minutes each",
                 )
             )
-    return rows
+    return found
 
 
 def _runs(setting: str, select: str, attack: str) -> list[Run]:
