@@ -41,8 +41,9 @@ def rows() -> list[Row]:
     setting = f"MiniLM, 0.query + 1.query, B=8, up to {max(r.tokens for r in runs)} tokens a batch"
     cut = CUT if len(runs) == 3 else ""
     note = (
-        f"the first {len(runs)} of {COUNT} batches of {BATCH} sentences, labels and lengths known, limit {SECONDS:.0f} s "
-        f"a batch on one thread beside much other work{cut}; median {statistics.median(seconds):.0f} s, longest {max(seconds):.0f} s"
+        f"the first {len(runs)} of {COUNT} batches of {BATCH} sentences, labels and lengths known, "
+        f"limit {SECONDS:.0f} s a batch on one thread beside much other work{cut}; "
+        f"median {statistics.median(seconds):.0f} s, longest {max(seconds):.0f} s"
     )
     found = []
     for name, key, bar in (("token recall", "token_recall", 0.99), ("exact sequences", "exact_match", 0.9)):
