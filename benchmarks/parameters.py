@@ -148,7 +148,9 @@ def row(case: Case, line: Line) -> Row:
     parts = [str(line["note"])]
     if line["guesses"]:
         parts += [
-            f"{line['guesses']} guesses, least centred cosine {float(line['least']):.6g}",
+            f"least centred cosine {float(line['least']):.6g}"
+            if int(line["guesses"]) >= case.count
+            else f"{case.count - int(line['guesses'])} without a guess",
             f"replay residual {float(line['loss']):.2g}",
             f"control: as many CIFAR-10 images that were not in training, nearest {float(line['nearest outside']):.2f}",
         ]
