@@ -18,6 +18,7 @@ from unmask.defence import Defence
 from unmask.errors import BadInput
 from unmask.registry import Group, make
 from unmask.report import form, page, words
+from unmask.report.kinds import TEXT
 from unmask.report.rows import Row, rows
 from unmask.surface import Surface
 from unmask.surfaces.activation import ActivationSurface
@@ -65,19 +66,20 @@ class Result:
 
     @property
     def leak(self) -> float:
-        """Highest mean ROUGE-1 over cells and attacks, in [0, 1]."""
-        return max((row.mean(words.LEAK) or 0.0 for row in self.rows), default=0.0)
+        """Highest mean leak over cells and attacks, in [0, 1]: ROUGE-1 of texts, SSIM of images."""
+        return max((row.leak for row in self.rows), default=0.0)
 
     def table(self) -> str:
-        """Return the rows as lines of text: ROUGE-1, its null control, exact matches, seconds."""
-        head = ("cell", "attack", "ROUGE-1", "null", "exact", "seconds")
+        """Return the rows as lines of text: the leak, its null control, the share that came back whole, seconds."""
+        kind = next((row.kind for row in self.rows), TEXT)
+        head = ("cell", "attack", kind.leak_name, "null", kind.whole, "seconds")
         body = [
             (
                 words.place(row.layer, row.component),
                 row.attack,
-                form.score(row.mean(words.LEAK)),
-                form.score(row.null.get(words.LEAK)),
-                form.score(row.mean(words.EXACT)),
+                form.score(row.mean(kind.leak)),
+                form.score(row.null.get(kind.leak)),
+                form.score(row.exact),
                 form.seconds(row.seconds),
             )
             for row in self.rows

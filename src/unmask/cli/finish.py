@@ -59,7 +59,7 @@ def preview(plan: Plan, *, json: bool) -> None:
     print(f"Cells: {len(plan.cells)}")
     for cell in plan.cells:
         print(f"  {words.place(cell.cell.layer, cell.cell.component)}: {_size(cell)}")
-    print(f"Gradients per cell: {len(plan.items)}")
+    print(f"Attacked per cell: {len(plan.items)}")
     print(f"Attacks: {', '.join(attacks)}")
     for guarantee in plan.guarantees:
         print(f"Defence: {guarantee}")

@@ -1,7 +1,5 @@
 """What the user asked for of a model of images, as a plan."""
 
-from pathlib import Path
-
 from unmask import api
 from unmask.auditor import defaults, image_plan
 from unmask.auditor.plan import Plan
@@ -11,7 +9,8 @@ from unmask.cli.request import BATCHES, Request
 from unmask.errors import BadInput
 from unmask.surfaces.activation import ActivationSurface
 from unmask.surfaces.image_activation import ImageActivationSurface
-from unmask.victims import hf, images, torch_vision
+from unmask.victims import images, vision_models
+from unmask.victims.torch_vision import DEMO
 
 
 def pictured(request: Request) -> bool:
@@ -20,9 +19,7 @@ def pictured(request: Request) -> bool:
     Args:
         request: what the user asked for.
     """
-    model = request.model
-    named = model is not None and (model == torch_vision.DEMO or model.endswith(".safetensors") or hf.pictured(model))
-    return request.images is not None or named
+    return request.images is not None or (request.model is not None and vision_models.named(request.model))
 
 
 def plan(request: Request) -> Plan:
@@ -45,7 +42,7 @@ def plan(request: Request) -> Plan:
         raise BadInput("--defence", request.defences[0], "is not built for images", "leave it out")
     if request.batch > 1:
         raise BadInput("--batch", request.batch, "images in one forward pass are not told apart", "give 1")
-    model = _model(request.model, online=request.online)
+    model = vision_models.find(request.model or DEMO, offline=not request.online)
     limit = BATCHES if request.limit is None else at_least_one("--limit", request.limit)
     found = images.sample() if request.images is None else images.load(request.images, None, request.seed)
     surface = ImageActivationSurface(
@@ -68,9 +65,3 @@ def plan(request: Request) -> Plan:
         fail_on=request.fail_on,
         command=request.command,
     )
-
-
-def _model(name: str | None, *, online: bool) -> torch_vision.TorchVision:
-    if name is None or name == torch_vision.DEMO:
-        return torch_vision.demo()
-    return torch_vision.load(name) if Path(name).is_file() else hf.load_vision(name, offline=not online)
