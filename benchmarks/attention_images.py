@@ -19,8 +19,8 @@ from PIL import Image
 from benchmarks.harness import DATA, threads
 from benchmarks.rows import RESULTS, Row, save
 from unmask.attack import Attack
-from unmask.attacks.image_match import ImageMatch
-from unmask.attacks.image_newton import ImageNewton
+from unmask.attacks.images.match import ImageMatch
+from unmask.attacks.images.newton import ImageNewton
 from unmask.auditor.attempt import attempt
 from unmask.auditor.image_plan import singles
 from unmask.auditor.images import ImageSubject

@@ -11,8 +11,8 @@ from benchmarks.harness import DATA, Bench, Run, mean, sentences
 from benchmarks.rows import Row
 from benchmarks.smollm import folder
 from unmask.attack import Attack
-from unmask.attacks.activation_span import ActivationSpan
-from unmask.attacks.embedding_match import EmbeddingMatch
+from unmask.attacks.activations.activation_span import ActivationSpan
+from unmask.attacks.activations.embedding_match import EmbeddingMatch
 from unmask.surface import Release
 from unmask.surfaces.activation import ActivationSurface
 from unmask.victim import Secret

@@ -7,8 +7,8 @@ from pathlib import Path
 from benchmarks.harness import Bench, Run, mean, sentences
 from benchmarks.rows import Row
 from unmask.attack import Attack
-from unmask.attacks.lamp import Lamp
-from unmask.attacks.soft_span import SoftSpan
+from unmask.attacks.matching.lamp import Lamp
+from unmask.attacks.matching.soft_span import SoftSpan
 from unmask.surface import Release
 
 COMMAND = "make bench TOPIC=gradients ARGS=noisy"

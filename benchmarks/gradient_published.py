@@ -5,7 +5,7 @@ import statistics
 from benchmarks.gradient_grid import COMMAND
 from benchmarks.harness import Bench, Run, mean, sentences
 from benchmarks.rows import Row
-from unmask.attacks.lamp import Lamp
+from unmask.attacks.matching.lamp import Lamp
 from unmask.attacks.span import SpanSearch
 
 CELLS = ("0.query", "0.ffn.out", "1.value", "2.ffn.in", "3.query", "4.key")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.harness import DATA, threads
 from benchmarks.rows import RESULTS, Row, save
-from unmask.attacks.parameter_span import ParameterSpan
+from unmask.attacks.weights.parameter_span import ParameterSpan
 from unmask.rng import generator
 from unmask.surfaces.parameters import ParameterSurface
 from unmask.victims.images import load

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.harness import Bench, Run, mean, sentences
 from benchmarks.rows import Row
 from unmask.attack import Attack
-from unmask.attacks.soft_span import SoftSpan
+from unmask.attacks.matching.soft_span import SoftSpan
 from unmask.attacks.span import SpanSearch
 from unmask.privacy import accountant, gaussian
 from unmask.surfaces.dp_gradient import DpGradientSurface, Reading

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests import vit
 from unmask.attack import Reconstruction
-from unmask.attacks.image_newton import ImageNewton
+from unmask.attacks.images.newton import ImageNewton
 from unmask.auditor.image_plan import image_cells, image_plan
 from unmask.auditor.images import png
 from unmask.auditor.loop import run

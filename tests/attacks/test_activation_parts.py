@@ -5,10 +5,10 @@ import torch
 
 from tests.references.activations import nearest_rows, predicted_responses
 from tests.tiny import FAMILIES, loaded
-from unmask.attacks.embedding_descent import Codebook
-from unmask.attacks.first_rows import head_distances, read_rows, row_map
-from unmask.attacks.row_search import rehearsed
-from unmask.attacks.token_response import RIDGE, ranked
+from unmask.attacks.activations.embedding_descent import Codebook
+from unmask.attacks.activations.first_rows import head_distances, read_rows, row_map
+from unmask.attacks.activations.row_search import rehearsed
+from unmask.attacks.activations.token_response import RIDGE, ranked
 from unmask.site import Signal, Site
 from unmask.subspace import row_space, span_distance
 

@@ -7,8 +7,8 @@ import torch
 
 from tests.tiny import DECODERS, ENCODERS, FAMILIES, victim
 from unmask.attack import Attack, Reconstruction
-from unmask.attacks.activation_span import ActivationSpan
-from unmask.attacks.embedding_match import EmbeddingMatch
+from unmask.attacks.activations.activation_span import ActivationSpan
+from unmask.attacks.activations.embedding_match import EmbeddingMatch
 from unmask.auditor.attempt import attempt
 from unmask.errors import BadInput
 from unmask.observation import Activations

@@ -1,6 +1,6 @@
 import torch
 
-from unmask.attacks.batch_assembly import BatchAssembly
+from unmask.attacks.batches.assembly import BatchAssembly
 from unmask.attacks.rehearsal import rehearse
 from unmask.rng import generator
 from unmask.subspace import row_space

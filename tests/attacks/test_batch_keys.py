@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.references import keys as slow
-from unmask.attacks import batch_keys
-from unmask.attacks.batch_flows import flows
-from unmask.attacks.batch_keys import key_search
+from unmask.attacks.batches import keys as batch_keys
+from unmask.attacks.batches.flows import flows
+from unmask.attacks.batches.keys import key_search
 from unmask.rng import generator
 from unmask.surfaces.gradient import GradientSurface
 from unmask.victim import Victim

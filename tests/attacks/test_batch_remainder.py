@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unmask.attacks.batch_remainder import Remainder
+from unmask.attacks.batches.remainder import Remainder
 
 TEXTS = ["w3 w41 w5 w90 w26", "w7 w8 w9 w50 w51", "w60 w3 w70 w20"]
 NAMES = ["layer.0.query.weight", "layer.1.query.weight"]

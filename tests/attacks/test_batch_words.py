@@ -3,8 +3,8 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from unmask.attacks.batch_remainder import Remainder
-from unmask.attacks.batch_words import read_words
+from unmask.attacks.batches.remainder import Remainder
+from unmask.attacks.batches.words import read_words
 from unmask.attacks.layout import allowed_tokens
 from unmask.attacks.rehearsal import rehearse
 from unmask.rng import generator

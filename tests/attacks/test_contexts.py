@@ -1,10 +1,10 @@
 import torch
 
-from unmask.attacks.contexts import Contexts
 from unmask.attacks.evidence import Evidence, gather
 from unmask.attacks.probes import Probes
-from unmask.attacks.recall import Recall, likely
-from unmask.attacks.reinsertion import reinserted
+from unmask.attacks.sentences.contexts import Contexts
+from unmask.attacks.sentences.recall import Recall, likely
+from unmask.attacks.sentences.reinsertion import reinserted
 from unmask.rng import generator
 
 TEXT = "w3 w41 w5 w90 w26 w11 w60"

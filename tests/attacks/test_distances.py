@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unmask.attacks.distances import Distance, distance
+from unmask.attacks.matching.distances import Distance, distance
 
 SPEC = importlib.util.spec_from_file_location(
     "reference_distances", Path(__file__).parents[1] / "references" / "distances.py"

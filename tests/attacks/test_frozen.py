@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from unmask.attacks.evidence import Evidence, gather
-from unmask.attacks.frozen import options, substitutions
+from unmask.attacks.sentences.frozen import options, substitutions
 
 RIDGE = 5e-4
 """What the ridge of the frozen scores, meant for float32, may move a share by."""

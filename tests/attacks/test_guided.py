@@ -4,10 +4,10 @@ import torch
 from torch.nn import functional as F
 
 from unmask.attacks.evidence import gather
-from unmask.attacks.guided_search import GuidedSearch
-from unmask.attacks.mixed_goal import MixedGoal
-from unmask.attacks.response import Response, directions
-from unmask.attacks.vector_search import LENGTHS, VectorGoal, read_vector
+from unmask.attacks.sentences.guided_search import GuidedSearch
+from unmask.attacks.sentences.mixed_goal import MixedGoal
+from unmask.attacks.sentences.response import Response, directions
+from unmask.attacks.sentences.vector_search import LENGTHS, VectorGoal, read_vector
 from unmask.rng import generator
 from unmask.subspace import row_space, span_distance
 

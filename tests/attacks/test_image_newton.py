@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests import vit
-from unmask.attacks.image_match import ImageMatch
-from unmask.attacks.image_newton import ImageNewton
-from unmask.attacks.image_solver import Tangent, jacobian
-from unmask.attacks.image_target import Target
-from unmask.attacks.waves import Waves
+from unmask.attacks.images.match import ImageMatch
+from unmask.attacks.images.newton import ImageNewton
+from unmask.attacks.images.solver import Tangent, jacobian
+from unmask.attacks.images.target import Target
+from unmask.attacks.images.waves import Waves
 from unmask.auditor.attempt import attempt
 from unmask.rng import generator
 from unmask.surface import Release

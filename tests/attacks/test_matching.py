@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unmask.attacks.continuous import Descent, Matching
-from unmask.attacks.distances import Distance
-from unmask.attacks.lamp import PUBLISHED, Lamp
-from unmask.attacks.matching import GradientMatching, dlg, tag
-from unmask.attacks.moves import proposals, shuffles
+from unmask.attacks.matching.continuous import Descent, Matching
+from unmask.attacks.matching.distances import Distance
+from unmask.attacks.matching.lamp import PUBLISHED, Lamp
+from unmask.attacks.matching.matching import GradientMatching, dlg, tag
+from unmask.attacks.matching.moves import proposals, shuffles
 from unmask.errors import BadInput
 from unmask.rng import generator
 

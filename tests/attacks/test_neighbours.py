@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from unmask.attacks.neighbours import assignments, holes, reorderings, replacements
+from unmask.attacks.sentences.neighbours import assignments, holes, reorderings, replacements
 from unmask.rng import generator
 
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unmask.attacks import parameter_span
-from unmask.attacks.parameter_span import ParameterSpan
+from unmask.attacks.weights import parameter_span
+from unmask.attacks.weights.parameter_span import ParameterSpan
 from unmask.errors import BadInput
 from unmask.rng import generator
 from unmask.surfaces.parameters import ParameterSurface

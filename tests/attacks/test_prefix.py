@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from tests import tiny as families
-from unmask.attacks.last_token import last_token
-from unmask.attacks.prefix_search import PrefixSearch
+from unmask.attacks.prefixes.last_token import last_token
+from unmask.attacks.prefixes.prefix_search import PrefixSearch
 from unmask.attacks.rehearsal import rehearse
 from unmask.attacks.span import NO_FIRST, SpanSearch
 from unmask.observation import Knowledge, Observation

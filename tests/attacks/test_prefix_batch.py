@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests import tiny as families
-from unmask.attacks.prefix_batch import padded
+from unmask.attacks.prefixes.prefix_batch import padded
 from unmask.attacks.replay import Replay
 from unmask.attacks.span import SpanSearch
 from unmask.observation import Knowledge, Observation

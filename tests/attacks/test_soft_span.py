@@ -6,7 +6,7 @@ import torch
 from unmask.attacks.bag import EmbeddingBag
 from unmask.attacks.labels import from_head_bias, from_head_weight, from_replay
 from unmask.attacks.layout import labellings
-from unmask.attacks.soft_span import SoftSpan
+from unmask.attacks.matching.soft_span import SoftSpan
 from unmask.rng import generator
 
 TEXT = "w3 w41 w5 w90 w26 w11"

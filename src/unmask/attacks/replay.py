@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.attacks.distances import Distance, distance
+from unmask.attacks.matching.distances import Distance, distance
 from unmask.observation import Observation
 from unmask.public import Kind, Place
 

@@ -6,21 +6,21 @@ from dataclasses import dataclass, replace
 import torch
 
 from unmask.attack import Reconstruction
-from unmask.attacks.batch import read_batch
+from unmask.attacks.batches.batch import read_batch
 from unmask.attacks.evidence import Evidence, gather
 from unmask.attacks.first_layer import read_sentence
-from unmask.attacks.guided_search import GuidedSearch
-from unmask.attacks.last_token import last_token
 from unmask.attacks.layout import allowed_tokens, labellings, layout, noise_deviation
-from unmask.attacks.mixed_goal import MixedGoal
-from unmask.attacks.prefix_batch import PrefixBatch
-from unmask.attacks.prefix_search import PrefixSearch
+from unmask.attacks.prefixes.last_token import last_token
+from unmask.attacks.prefixes.prefix_batch import PrefixBatch
+from unmask.attacks.prefixes.prefix_search import PrefixSearch
 from unmask.attacks.probes import Probes
 from unmask.attacks.rehearsal import Rehearsal, rehearse
 from unmask.attacks.replay import Replay
-from unmask.attacks.sentence_search import SentenceSearch
+from unmask.attacks.sentences.guided_search import GuidedSearch
+from unmask.attacks.sentences.mixed_goal import MixedGoal
+from unmask.attacks.sentences.sentence_search import SentenceSearch
+from unmask.attacks.sentences.vector_search import read_vector
 from unmask.attacks.spans import visible_space
-from unmask.attacks.vector_search import read_vector
 from unmask.observation import Observation
 from unmask.public import Component, Kind, Place
 from unmask.rng import generator as named

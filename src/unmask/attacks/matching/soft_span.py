@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.continuous import positive
 from unmask.attacks.layout import Layout, allowed_tokens, labellings, layout, noise_deviation
-from unmask.attacks.polish import Polish
+from unmask.attacks.matching.continuous import positive
+from unmask.attacks.matching.polish import Polish
+from unmask.attacks.matching.shortlist import token_scores
 from unmask.attacks.replay import Replay
-from unmask.attacks.shortlist import token_scores
 from unmask.attacks.spans import Spans
 from unmask.observation import Observation
 from unmask.subspace import ROUNDING

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.activation_target import Target, noise_share
-from unmask.attacks.embedding_descent import Codebook
-from unmask.attacks.first_rows import head_distances, read_rows, row_map
-from unmask.attacks.row_search import RowSearch, rehearsed
-from unmask.attacks.snapping import Snapping
+from unmask.attacks.activations.activation_target import Target, noise_share
+from unmask.attacks.activations.embedding_descent import Codebook
+from unmask.attacks.activations.first_rows import head_distances, read_rows, row_map
+from unmask.attacks.activations.row_search import RowSearch, rehearsed
+from unmask.attacks.activations.snapping import Snapping
 from unmask.observation import Activations
 from unmask.public import PublicModel
 from unmask.rng import generator as named

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.last_token import last_tokens
-from unmask.attacks.prefix_search import PrefixSearch
+from unmask.attacks.prefixes.last_token import last_tokens
+from unmask.attacks.prefixes.prefix_search import PrefixSearch
 from unmask.attacks.replay import Replay
 from unmask.observation import Observation
 

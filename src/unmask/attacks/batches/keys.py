@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.attacks.batch_flows import Flows
+from unmask.attacks.batches.flows import Flows
 from unmask.public import Component, InputTable, Place, PublicModel
 
 STEPS, GRADED = 20, 6

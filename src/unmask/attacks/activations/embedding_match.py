@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 
 from unmask.attack import Reconstruction
-from unmask.attacks.activation_target import Target
-from unmask.attacks.embedding_descent import Codebook, EmbeddingDescent
+from unmask.attacks.activations.activation_target import Target
+from unmask.attacks.activations.embedding_descent import Codebook, EmbeddingDescent
 from unmask.errors import BadInput
 from unmask.observation import Activations
 from unmask.public import PublicModel

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from unmask.attacks.neighbours import reorderings
+from unmask.attacks.sentences.neighbours import reorderings
 from unmask.public import Place, PublicModel
 
 GAIN = 1e-9

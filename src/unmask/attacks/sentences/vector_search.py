@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.attack import Reconstruction
-from unmask.attacks.guided_search import GuidedSearch
 from unmask.attacks.layout import allowed_tokens, layout
-from unmask.attacks.response import Response
+from unmask.attacks.sentences.guided_search import GuidedSearch
+from unmask.attacks.sentences.response import Response
 from unmask.observation import Observation
 from unmask.public import Place
 from unmask.rng import generator as named

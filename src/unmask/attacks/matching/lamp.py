@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.continuous import Descent, Matching, positive
-from unmask.attacks.distances import Distance
-from unmask.attacks.matching import match
-from unmask.attacks.moves import proposals
-from unmask.attacks.prior import Prior, VictimPrior
+from unmask.attacks.matching.continuous import Descent, Matching, positive
+from unmask.attacks.matching.distances import Distance
+from unmask.attacks.matching.matching import match
+from unmask.attacks.matching.moves import proposals
+from unmask.attacks.matching.prior import Prior, VictimPrior
 from unmask.observation import Observation
 
 PUBLISHED = Descent(

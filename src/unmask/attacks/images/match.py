@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.image_target import Target
+from unmask.attacks.images.target import Target
 from unmask.errors import BadInput
 from unmask.observation import Activations
 from unmask.vision import VisionModel

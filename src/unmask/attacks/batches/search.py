@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.batch_assembly import BatchAssembly
-from unmask.attacks.batch_flows import flows
-from unmask.attacks.batch_keys import KeySearch, key_search
-from unmask.attacks.batch_remainder import Remainder
-from unmask.attacks.batch_words import Words, read_words
+from unmask.attacks.batches.assembly import BatchAssembly
+from unmask.attacks.batches.flows import flows
+from unmask.attacks.batches.keys import KeySearch, key_search
+from unmask.attacks.batches.remainder import Remainder
+from unmask.attacks.batches.words import Words, read_words
 from unmask.attacks.rehearsal import Rehearsal
 from unmask.observation import Observation
 from unmask.public import Place

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from unmask.attacks.evidence import AT_ONCE, Evidence
-from unmask.attacks.frozen import FrozenTable
 from unmask.attacks.probes import whitening
+from unmask.attacks.sentences.frozen import FrozenTable
 
 RIDGE = 0.1
 """Share of the mean eigenvalue added to the context covariance; 0.02 to 0.1 place words about equally well."""

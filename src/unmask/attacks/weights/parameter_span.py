@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.binary_factors import BinarySearch
-from unmask.attacks.gate_images import read, row_spaces
-from unmask.attacks.weight_span import column_space, rounding_deviation
+from unmask.attacks.weights.binary_factors import BinarySearch
+from unmask.attacks.weights.gate_images import read, row_spaces
+from unmask.attacks.weights.weight_span import column_space, rounding_deviation
 from unmask.weights import Activation, WeightsObservation
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.attacks.weight_span import column_space, rounding_deviation
+from unmask.attacks.weights.weight_span import column_space, rounding_deviation
 from unmask.distill.signals import signals
 from unmask.weights import WeightsObservation
 

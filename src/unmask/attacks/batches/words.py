@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.attacks.batch_remainder import Remainder
+from unmask.attacks.batches.remainder import Remainder
 from unmask.attacks.first_layer import position_distances
 from unmask.attacks.layout import allowed_tokens
 from unmask.attacks.rehearsal import Rehearsal

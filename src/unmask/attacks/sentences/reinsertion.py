@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from unmask.attacks.evidence import AT_ONCE, Evidence
-from unmask.attacks.frozen import substitutions
-from unmask.attacks.neighbours import holes
+from unmask.attacks.sentences.frozen import substitutions
+from unmask.attacks.sentences.neighbours import holes
 
 SUSPECTS = 3
 HOLES = 4

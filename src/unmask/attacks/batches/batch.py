@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 
 from unmask.attack import Reconstruction
-from unmask.attacks.batch_remainder import Remainder
-from unmask.attacks.batch_search import BatchSearch
-from unmask.attacks.batch_words import read_words
+from unmask.attacks.batches.remainder import Remainder
+from unmask.attacks.batches.search import BatchSearch
+from unmask.attacks.batches.words import read_words
 from unmask.attacks.layout import allowed_tokens
 from unmask.attacks.rehearsal import rehearse
 from unmask.observation import Observation

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmask.attacks.distances import Distance
 from unmask.attacks.layout import Layout
-from unmask.attacks.moves import proposals
+from unmask.attacks.matching.distances import Distance
+from unmask.attacks.matching.moves import proposals
 from unmask.attacks.replay import Replay
 
 

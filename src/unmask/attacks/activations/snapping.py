@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unmask.attacks.activation_target import Target
-from unmask.attacks.embedding_descent import Codebook, EmbeddingDescent
+from unmask.attacks.activations.activation_target import Target
+from unmask.attacks.activations.embedding_descent import Codebook, EmbeddingDescent
 
 LOOK = 30
 """Steps between two looks at the tokens."""

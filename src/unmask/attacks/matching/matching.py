@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.continuous import Descent, Matching, positive
-from unmask.attacks.distances import Distance
+from unmask.attacks.matching.continuous import Descent, Matching, positive
+from unmask.attacks.matching.distances import Distance
 from unmask.observation import Observation
 
 Discrete = Callable[[Matching, Tensor, Tensor], tuple[Tensor, Tensor]]

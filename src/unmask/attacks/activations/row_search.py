@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from unmask.attacks.activations.token_response import Features, ranked
 from unmask.attacks.threshold import between
-from unmask.attacks.token_response import Features, ranked
 from unmask.public import PublicModel
 from unmask.site import Site
 

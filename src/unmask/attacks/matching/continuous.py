@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unmask.attacks.distances import Distance
 from unmask.attacks.layout import Layout, allowed_tokens, labellings, layout
-from unmask.attacks.moves import shuffles
+from unmask.attacks.matching.distances import Distance
+from unmask.attacks.matching.moves import shuffles
 from unmask.attacks.replay import Replay
 from unmask.errors import BadInput
 from unmask.observation import Observation

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.image_solver import explore, settle
-from unmask.attacks.image_target import FLOAT32, Target
-from unmask.attacks.waves import Waves
+from unmask.attacks.images.solver import explore, settle
+from unmask.attacks.images.target import FLOAT32, Target
+from unmask.attacks.images.waves import Waves
 from unmask.errors import BadInput
 from unmask.observation import Activations
 from unmask.vision import VisionModel

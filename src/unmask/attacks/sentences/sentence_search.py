@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unmask.attacks.contexts import Contexts
 from unmask.attacks.evidence import Evidence
-from unmask.attacks.frozen import FrozenTable, options
-from unmask.attacks.neighbours import assignments, reorderings, replacements
 from unmask.attacks.probes import Probes
-from unmask.attacks.recall import Recall, likely
-from unmask.attacks.reinsertion import reinserted
+from unmask.attacks.sentences.contexts import Contexts
+from unmask.attacks.sentences.frozen import FrozenTable, options
+from unmask.attacks.sentences.neighbours import assignments, reorderings, replacements
+from unmask.attacks.sentences.recall import Recall, likely
+from unmask.attacks.sentences.reinsertion import reinserted
 
 SOLVED = 1e-6
 """Unexplained share that float32 replays of the true sentence stay below; measured 1e-9 to 1e-7."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unmask.attacks.activation_target import Target
+from unmask.attacks.activations.activation_target import Target
 
 MEMORY = 50
 """Pairs of steps from which L-BFGS estimates curvature."""

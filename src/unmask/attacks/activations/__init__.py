@@ -1,0 +1,1 @@
+"""Read texts from what layers compute."""

@@ -1,0 +1,1 @@
+"""Read images from what layers compute."""

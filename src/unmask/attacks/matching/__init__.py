@@ -1,0 +1,1 @@
+"""Continuous matching: the published methods, and soft spans for noise and rounding."""

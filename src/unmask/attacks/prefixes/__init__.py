@@ -1,0 +1,1 @@
+"""Read causal models prefix by prefix."""

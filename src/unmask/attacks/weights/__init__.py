@@ -1,0 +1,1 @@
+"""Read training images from trained weights."""
