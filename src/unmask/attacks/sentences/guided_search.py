@@ -16,7 +16,7 @@ ORDERS = 40
 CHANCE = 24
 LIMIT = 2000
 JOINED = 12
-WIDER = 5
+WIDER = 1
 """How many times more words are scored in a frozen context than would be replayed without it."""
 REPLAYED = 80
 COMMON = 8
