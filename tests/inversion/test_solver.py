@@ -14,7 +14,8 @@ from unmask.inversion.starts import gaussian as draws
 from unmask.inversion.starts import informed
 
 
-def generator(seed=0):
+def generator(seed=77):
+    # Never the problem's own seed: the attack's first draws would be its tokens.
     return torch.Generator().manual_seed(seed)
 
 
@@ -44,7 +45,7 @@ def test_plain_descent_from_gaussian_starts_does_not_get_there():
 
 
 def draws_like(x, count):
-    return torch.randn(count, *x.shape, dtype=x.dtype, generator=generator(77))
+    return torch.randn(count, *x.shape, dtype=x.dtype, generator=generator())
 
 
 def test_same_generator_same_answer():
