@@ -119,9 +119,10 @@ def rates(d: int, n: int, bar: float | None, mine: list[Entry], theirs: list[Ent
     setting = f"published problem, Gaussian X, W, V, d={d}, n={n}, 60 s of one thread"
     seconds = sum(float(m["seconds"]) for m in mine)
     inexact = sum(not m["exact"] for m in mine)
+    missed = sum(bool(m["exact"]) and float(m["listed"]) >= CLOSE for m in mine)  # type: ignore[arg-type]
     reason = (
-        f"{several} of {count} instances have several X with exactly this B, of which the likeliest is counted; "
-        f"{inexact} ended without an exact answer"
+        f"{several} of {count} instances have several X found with exactly this B, of which the likeliest is counted; "
+        f"{inexact} ended without an exact answer, {missed} with others than the true one"
     )
     holds = bar is None or rate >= bar
     listed = f"{statistics.mean(int(m['answers']) for m in mine):.1f} answers an instance"
