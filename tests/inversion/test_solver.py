@@ -14,20 +14,28 @@ from unmask.inversion.starts import gaussian as draws
 from unmask.inversion.starts import informed
 
 
-def generator(seed=0):
+def generator(seed=77):
+    # Never the problem's own seed: the attack's first draws would be its tokens.
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("seed", [0, 3, 7])
-def test_hard_attention_of_gaussian_tokens_is_inverted(seed):
-    problem, x = gaussian(8, 4, seed)
-    found = recover(problem, generator(), seconds=20.0)
-    assert found.exact
+@pytest.mark.parametrize(("d", "n", "seed"), [(8, 4, 0), (6, 3, 1)])
+def test_hard_attention_of_gaussian_tokens_is_inverted(d, n, seed):
+    problem, x = gaussian(d, n, seed)
+    found = next(answer for answer in islice(solve(problem, generator()), 12) if answer.exact)
     assert found.route == "reduced"
     assert torch.equal(found.answers[0], found.x)
     assert found.share > 0.5
     assert (found.x - x).norm() < 1e-6 * x.norm()
     assert found.loss < 1e-20
+
+
+def test_recovery_ends_at_its_limit_with_the_best_answer():
+    problem, x = gaussian(4, 2, 0)
+    ticks = iter(range(100))
+    found = recover(problem, generator(), seconds=3.0, clock=lambda: float(next(ticks)))
+    assert next(ticks) == 4
+    assert (found.x - x).norm() < 1e-6 * x.norm()
 
 
 def test_plain_descent_from_gaussian_starts_does_not_get_there():
@@ -41,8 +49,8 @@ def draws_like(x, count):
 
 
 def test_same_generator_same_answer():
-    problem, _ = gaussian(4, 3, 1)
-    first, second = (recover(problem, generator(5), seconds=20.0) for _ in range(2))
+    problem, _ = gaussian(4, 2, 1)
+    first, second = (next(solve(problem, generator(5))) for _ in range(2))
     assert torch.equal(first.x, second.x)
 
 
@@ -93,10 +101,12 @@ def test_without_a_reduced_problem_the_full_one_is_descended_and_the_reason_give
 def test_matrix_free_descent_converges_from_near_and_its_ridge_ends_at_zero():
     problem, x = gaussian(6, 4, 0, scores=0.3)
     start = x + 0.02 * elsewhere(6, 4, 0, 2)
-    batch = list(descend_from(problem, start, steps=70, iterations=80))[-1]
+    batch = list(descend_from(problem, start, steps=90, iterations=80))[-1]
     assert float(batch.ridge.max()) == 0
     assert float(batch.loss.max()) < 1e-18
-    assert (batch.x - x).norm() < 1e-5 * x.norm()
+    near = x + 1e-4 * elsewhere(6, 4, 0, 2)
+    batch = list(descend_from(problem, near, steps=30, iterations=80, ridge=0.0))[-1]
+    assert (batch.x - x).norm() < 1e-6 * x.norm()
 
 
 @pytest.mark.parametrize(("limit", "scale", "argument"), [(0.0, 1.0, "seconds"), (1.0, 0.0, "scale")])
