@@ -16,8 +16,11 @@ PARTS = {
     "deeper": ("attention_text", "deeper"),
     "causal": ("attention_text", "causal"),
     "robust": ("attention_text", "robust"),
-    "problem": ("attention_problem", "rows"),
-    "images": ("attention_images", "rows"),
+    "solver": ("attention_problem", "solver"),
+    "near": ("attention_problem", "near"),
+    "speed": ("attention_problem", "speed"),
+    "scale": ("attention_problem", "scale"),
+    "images": ("attention_images", "measured"),
 }
 
 

@@ -178,9 +178,8 @@ def rows() -> list[Row]:
     return made
 
 
-def main(names: list[str]) -> None:
-    """Measure the named parts, all by default, and rewrite their rows."""
-    threads()
+def measured(names: Sequence[str] = ()) -> list[Row]:
+    """Measure the named parts, all by default, and return the rows of the log."""
     bench = Bench()
     parts = {
         "clean": lambda: clean(bench, 0),
@@ -193,7 +192,13 @@ def main(names: list[str]) -> None:
     }
     for name in names or parts:
         parts[name]()
-        save("attention", rows())
+    return rows()
+
+
+def main(names: list[str]) -> None:
+    """Measure the named parts, all by default, and rewrite their rows."""
+    threads()
+    save("attention", measured(names))
 
 
 if __name__ == "__main__":
