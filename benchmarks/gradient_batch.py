@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.gradient_grid import COMMAND
-from benchmarks.harness import Bench, Run, mean, sentences, threads
+from benchmarks.harness import Bench, Run, mean, score_row, sentences, threads
 from benchmarks.rows import Row
 from unmask.attacks.span import SpanSearch
 
@@ -52,24 +52,8 @@ def rows() -> list[Row]:
         f"{max(r.tokens for r in runs)} tokens, {apart}; labels and lengths known, limit {SECONDS:.0f} s a batch, "
         f"one thread beside other work; median {statistics.median(seconds):.0f} s, longest {max(seconds):.0f} s"
     )
-    found = []
-    for name, key, bar in (("token recall", "token_recall", 0.99), ("exact sequences", "exact_match", 0.9)):
-        measured = mean(runs, key)
-        found.append(
-            Row(
-                setting=f"{setting}: {name}",
-                bar=f">= {bar:.2f}",
-                measured=round(measured, 4),
-                unit="",
-                holds=measured >= bar,
-                control=round(mean(runs, key, "null"), 4),
-                n=len(runs),
-                seconds=round(sum(seconds), 1),
-                command=COMMAND,
-                reason=note,
-            )
-        )
-    return found
+    bars = (("token recall", "token_recall", 0.99), ("exact sequences", "exact_match", 0.9))
+    return [score_row(f"{setting}: {name}", key, bar, runs, reason=note, command=COMMAND) for name, key, bar in bars]
 
 
 if __name__ == "__main__":

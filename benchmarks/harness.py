@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.rows import Row
 from unmask.attack import Attack
 from unmask.auditor.attempt import attempt
 from unmask.metrics.tokens import FUNCTION_WORDS, score, trivial_guess
@@ -119,6 +120,23 @@ def _mean(scores: list[dict[str, float]]) -> dict[str, float]:
 def mean(runs: Sequence[Run], key: str, which: str = "scores") -> float:
     """Return the mean of one score over runs."""
     return statistics.fmean(getattr(run, which)[key] for run in runs)
+
+
+def score_row(setting: str, key: str, bar: float, runs: Sequence[Run], *, reason: str, command: str) -> Row:
+    """Return the row of one mean score over runs beside its null control; `bar` is the least that holds."""
+    measured = mean(runs, key)
+    return Row(
+        setting=setting,
+        bar=f">= {bar:.2f}",
+        measured=round(measured, 4),
+        unit="",
+        holds=measured >= bar,
+        control=round(mean(runs, key, "null"), 4),
+        n=len(runs),
+        seconds=round(sum(run.seconds for run in runs), 1),
+        command=command,
+        reason=reason,
+    )
 
 
 def sentences(count: int, seed: int = 0) -> list[Example]:

@@ -13,8 +13,7 @@ from unmask.auditor.certificate import threshold
 from unmask.auditor.plan import Job, Plan
 from unmask.auditor.subject import Verdict
 from unmask.errors import NoSignal
-from unmask.observation import Seen
-from unmask.public import PublicModel
+from unmask.observation import Observation, Seen
 from unmask.record import Outcome, Picture, Record
 from unmask.rng import generator
 from unmask.surface import Scenario
@@ -149,8 +148,7 @@ def sentences(seen: Seen) -> tuple[str, ...]:
         seen: what the adversary has.
     """
     facts = seen.knowledge.sentences()
-    model = getattr(seen, "model", None)
-    if not isinstance(model, PublicModel) or model.classes is not None:
+    if not isinstance(seen, Observation) or seen.model.classes is not None:
         return facts
     # Next-token prediction has no label beside the text.
     return tuple("The targets of the loss are the texts themselves." if "Labels" in fact else fact for fact in facts)

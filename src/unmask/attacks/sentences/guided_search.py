@@ -16,9 +16,8 @@ ORDERS = 40
 CHANCE = 24
 LIMIT = 2000
 JOINED = 12
-WIDER = 1
-"""How many times more words are scored in a frozen context than would be replayed without it."""
 REPLAYED = 80
+"""Replaced words that are replayed where a frozen context has judged them first."""
 COMMON = 8
 """The first eighth of a vocabulary holds the common words."""
 STUCK = 6
@@ -149,10 +148,9 @@ class GuidedSearch:
 
         Half of them are common words. Byte-pair and word-piece vocabularies list tokens by how
         often they occur, and a slope has tens of thousands of rare ones to overrate. Where the first
-        position alone counts, more are tried in a frozen context, and the best of these returned.
+        position alone counts, all are tried in a frozen context, and the best of these returned.
         """
-        wide = WIDER if self.goal.first_alone else 1
-        each = max(1, wide * WORDS // (2 * len(rankings) * len(self.free)))
+        each = max(1, WORDS // (2 * len(rankings) * len(self.free)))
         chosen = []
         for pool in (self.allowed, self.allowed[: -(-len(self.allowed) // COMMON)]):
             for scores in rankings:
