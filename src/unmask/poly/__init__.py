@@ -1,0 +1,1 @@
+"""Transformers that are polynomials: approximation, layers, conversion, and the simulator in clear."""
