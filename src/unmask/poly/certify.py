@@ -22,7 +22,7 @@ from unmask.poly.targets import Interval, Target
 
 OVERSAMPLING = 64
 """Chebyshev nodes per degree: costs a factor 1/cos(pi/128), 0.03 per cent."""
-_RADII = np.geomspace(1e-4, 6.0, 400)
+_RADII = np.geomspace(1e-4, 6.0, 120)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ stages each ciphertext that is still needed may be refreshed; a path is a choice
 """
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -135,31 +135,43 @@ def place(network: Network, chain: Chain, *, costs: Mapping[str, int] | None = N
         BadInput: if no placement exists; the least number of levels that would do is named.
     """
     parts = stages(network)
-    weights = {"main": 1, "value": 1, "skip": 1} | dict(costs or {})
-    depth = sum(stage.levels for stage in parts)
-    start: State = (0, chain.levels, -1, -1)
-    queue: list[tuple[int, int, State, tuple[tuple[str, str], ...]]] = [(0, 0, start, ())]
-    seen: set[State] = set()
-    tie = 0
-    while queue:
-        cost, _, state, path = heapq.heappop(queue)
-        if state in seen:
-            continue
-        seen.add(state)
-        if state[0] == len(parts):
-            return Placement(bootstraps=path, count=cost, depth=depth, left=state[1])
-        for refreshed, after in _moves(parts[state[0]], state, chain.refreshed):
-            more = tuple((parts[state[0]].name, name) for name in refreshed)
-            tie += 1
-            stage = parts[state[0]]
-            total = cost + sum(weights[name] * (stage.mains if name == "main" else 1) for name in refreshed)
-            heapq.heappush(queue, (total, tie, after, path + more))
-    deepest = max(stage.levels for stage in parts)
+    found = shortest(parts, chain.levels, chain.refreshed, {"main": 1, "value": 1, "skip": 1} | dict(costs or {}))
+    if found is not None:
+        return found
+    deepest, depth = max(stage.levels for stage in parts), sum(stage.levels for stage in parts)
     if chain.refreshed:
         rule = f"are below {deepest}, what one stage takes"
         raise BadInput("refreshed", chain.refreshed, rule, "take other parameters or polynomials of lower degree")
     remedy = "give as many, allow bootstraps, or take polynomials of lower degree"
     raise BadInput("levels", chain.levels, f"are below {depth}, the least for this network", remedy)
+
+
+def shortest(parts: Sequence[Stage], levels: int, refreshed: int, costs: Mapping[str, int]) -> Placement | None:
+    """Return the placement of fewest bootstraps, or None if there is none.
+
+    Args:
+        parts: stages in order.
+        levels: at the start.
+        refreshed: after a bootstrap, 0 for none.
+        costs: of refreshing `main`, `value` and `skip`.
+    """
+    queue: list[tuple[int, int, State, tuple[tuple[str, str], ...]]] = [(0, 0, (0, levels, -1, -1), ())]
+    seen: set[State] = set()
+    tie = 0
+    while queue:
+        cost, _, state, path = heapq.heappop(queue)
+        if state[0] == len(parts):
+            depth = sum(stage.levels for stage in parts)
+            return Placement(bootstraps=path, count=cost, depth=depth, left=state[1])
+        if state in seen:
+            continue
+        seen.add(state)
+        stage = parts[state[0]]
+        for names, after in _moves(stage, state, refreshed):
+            tie += 1
+            total = cost + sum(costs[name] * (stage.mains if name == "main" else 1) for name in names)
+            heapq.heappush(queue, (total, tie, after, path + tuple((stage.name, name) for name in names)))
+    return None
 
 
 State = tuple[int, int, int, int]
