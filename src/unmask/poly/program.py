@@ -11,7 +11,7 @@ leading coefficient: p(x) = +- (a x + b)^2 + c is one product and one level.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import ceil, inf, log2
+from math import ceil, log2
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def programs(polynomial: Polynomial) -> tuple[Program, ...]:
     return tuple(kept)
 
 
-def program(polynomial: Polynomial, *, depth: float = inf) -> Program:
+def program(polynomial: Polynomial, *, depth: int | None = None) -> Program:
     """Return the program of fewest products within a depth.
 
     Args:
@@ -131,7 +131,7 @@ def program(polynomial: Polynomial, *, depth: float = inf) -> Program:
         BadInput: if it takes more levels at least.
     """
     known = programs(polynomial)
-    fitting = [each for each in known if each.depth <= depth]
+    fitting = [each for each in known if depth is None or each.depth <= depth]
     if not fitting:
         raise BadInput("depth", depth, f"is below {known[0].depth}, the least for this polynomial", "allow more")
     return fitting[-1]
