@@ -9,7 +9,7 @@ all that a circuit has to keep track of. Operands of different levels meet at th
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from unmask.poly.polynomial import Polynomial
 Array = NDArray[np.float64]
 
 
+@runtime_checkable
 class Ciphertext(Protocol):
     """An encrypted vector, held by its backend."""
 
@@ -30,6 +31,7 @@ class Ciphertext(Protocol):
         """Products that can still follow."""
 
 
+@runtime_checkable
 class Plaintext(Protocol):
     """A vector encoded for one level."""
 
@@ -38,6 +40,7 @@ class Plaintext(Protocol):
         """Level of the ciphertexts that it goes with; higher ones are brought down to it."""
 
 
+@runtime_checkable
 class Prepared(Protocol):
     """A linear map whose diagonals the backend holds."""
 
@@ -46,6 +49,7 @@ class Prepared(Protocol):
         """Level of the ciphertexts that it takes; higher ones are brought down to it. The result has one less."""
 
 
+@runtime_checkable
 class KeyHolder(Protocol):
     """The client's side: it alone has the secret key."""
 
@@ -69,6 +73,7 @@ class KeyHolder(Protocol):
         """
 
 
+@runtime_checkable
 class Evaluator(Protocol):
     """The server's side: public keys only. An operation never changes its operands."""
 

@@ -53,8 +53,8 @@ class Parameters:
             raise BadInput("scale", self.scale, "is not in 30 to 59, or above `first`", "give one such as 45, first 60")
         if self.levels < 1:
             raise BadInput("levels", self.levels, "is below 1", "count the products in a row")
-        if not 1 <= self.digits <= self.levels + 1:
-            raise BadInput("digits", self.digits, "is not in 1 to levels + 1", "give one, such as 3")
+        if self.digits < 1:
+            raise BadInput("digits", self.digits, "is below 1", "give one, such as 3")
         if self.modulus > LARGEST[self.ring]:
             raise BadInput(
                 "levels",
@@ -71,11 +71,16 @@ class Parameters:
     @property
     def modulus(self) -> int:
         """Bits of QP: the chain and the primes that key switching adds, as many as the largest digit needs."""
-        towers = self.levels + 1
-        part = math.ceil(towers / self.digits)
         chain = self.first + self.levels * self.scale
-        digit = self.first + (part - 1) * self.scale
-        return chain + SPECIAL * math.ceil(digit / SPECIAL)
+        digit = self.first + (math.ceil((self.levels + 1) / self.parts) - 1) * self.scale
+        # A digit that fills the special primes to the last bit may exceed them: primes are not powers of two.
+        return chain + SPECIAL * math.ceil((digit + 1) / SPECIAL)
+
+    @property
+    def parts(self) -> int:
+        """Digits that hold a prime: 3 digits of 2 primes hold 4 primes in 2 of them."""
+        towers = self.levels + 1
+        return math.ceil(towers / math.ceil(towers / self.digits))
 
     @property
     def refreshed(self) -> int:
