@@ -43,9 +43,7 @@ def test_json_keeps_everything():
         Parameters.from_json({"ring": 15})
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("ring", 9), ("levels", 0), ("scale", 20), ("first", 61), ("digits", 0)]
-)
+@pytest.mark.parametrize(("field", "value"), [("ring", 9), ("levels", 0), ("scale", 20), ("first", 61), ("digits", 0)])
 def test_a_value_out_of_range_is_refused(field, value):
     with pytest.raises(BadInput, match=field if field != "first" else "scale"):
         Parameters(**({"ring": 15, "levels": 11} | {field: value}))

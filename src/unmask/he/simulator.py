@@ -105,7 +105,7 @@ class SimulatedEvaluator:
         _in_range(level, self.parameters)
         fits(linear_map, self.slots)
         if not streamed:
-            self.counts.encodings += _vectors(linear_map)
+            self.counts.prepared(linear_map)
         return HeldMap(linear_map=linear_map, level=level, streamed=streamed)
 
     def add(self, a: backend.Ciphertext, b: backend.Ciphertext) -> Vector:
@@ -127,7 +127,7 @@ class SimulatedEvaluator:
 
     def multiply_plain(self, a: backend.Ciphertext, b: backend.Plaintext) -> Vector:
         """See `backend.Evaluator`."""
-        self.counts.plain_products += 1
+        self.counts.multiplied_plain()
         return self._rescaled(self.drop(a, b.level).values * _vector(b).values, b.level)
 
     def multiply(self, a: backend.Ciphertext, b: backend.Ciphertext) -> Vector:
@@ -137,17 +137,14 @@ class SimulatedEvaluator:
     def multiply_sum(self, pairs: Sequence[tuple[backend.Ciphertext, backend.Ciphertext]]) -> Vector:
         """See `backend.Evaluator`."""
         level = min(operand.level for pair in pairs for operand in pair)
-        self.counts.products += len(pairs)
-        self.counts.additions += len(pairs) - 1
-        self.counts.relinearisations += 1
+        self.counts.multiplied(len(pairs))
         total: Array = sum((_vector(a).values * _vector(b).values for a, b in pairs), np.zeros(self.slots))
         return self._rescaled(total, level)
 
     def combine(self, terms: Sequence[backend.Ciphertext], weights: Sequence[float], constant: float = 0.0) -> Vector:
         """See `backend.Evaluator`."""
         level = min(term.level for term in terms)
-        self.counts.scalar_products += len(terms)
-        self.counts.additions += len(terms) - 1 + bool(constant)
+        self.counts.combined(len(terms), constant)
         pairs = zip(terms, weights, strict=True)
         total: Array = sum((_vector(term).values * weight for term, weight in pairs), np.zeros(self.slots))
         return self._rescaled(total + constant, level)
@@ -162,10 +159,12 @@ class SimulatedEvaluator:
 
     def rotate_many(self, a: backend.Ciphertext, steps: Sequence[int]) -> tuple[Vector, ...]:
         """See `backend.Evaluator`."""
-        distinct = {step % self.slots for step in steps} - {0}
-        self.counts.hoisted += len(distinct)
-        self.counts.decompositions += bool(distinct)
-        turned = {0: _vector(a)} | {step: self._turned(_vector(a), step) for step in sorted(distinct)}
+        self.counts.turned(step % self.slots for step in steps)
+        return self._all_turned(_vector(a), steps)
+
+    def _all_turned(self, a: Vector, steps: Sequence[int]) -> tuple[Vector, ...]:
+        distinct = sorted({step % self.slots for step in steps} - {0})
+        turned = {0: a} | {step: self._turned(a, step) for step in distinct}
         return tuple(turned[step % self.slots] for step in steps)
 
     def linear(self, a: backend.Ciphertext, maps: Sequence[backend.Prepared]) -> tuple[Vector, ...]:
@@ -173,15 +172,12 @@ class SimulatedEvaluator:
         held = [_held(item, maps[0].level) for item in maps]
         a = self.drop(a, held[0].level)
         babies = sorted({baby for item in held for baby in item.linear_map.babies})
-        turned = dict(zip(babies, self.rotate_many(a, babies), strict=True))
+        self.counts.mapped([(item.linear_map, item.streamed) for item in held])
+        turned = dict(zip(babies, self._all_turned(a, babies), strict=True))
         return tuple(self._applied(item, turned) for item in held)
 
     def _applied(self, held: HeldMap, turned: dict[int, Vector]) -> Vector:
         linear_map, total = held.linear_map, np.zeros(self.slots)
-        if held.streamed:
-            self.counts.encodings += _vectors(linear_map)
-        self.counts.plain_products += len(linear_map.diagonals)
-        self.counts.additions += len(linear_map.diagonals) - 1 + (linear_map.bias is not None)
         for giant in linear_map.giants:
             inner = np.zeros(self.slots)
             for (outer, baby), diagonal in linear_map.diagonals.items():
@@ -189,7 +185,6 @@ class SimulatedEvaluator:
                     inner += self._noisy(diagonal, self._noise.encode) * turned[baby].values
             if giant:
                 # Turned at the squared scale, so that the noise of the key switch vanishes in the rescaling.
-                self.counts.rotations += 1
                 self._has_key(giant)
             total += np.roll(inner, -giant)
         result = self._rescaled(total, held.level)
@@ -231,7 +226,6 @@ class SimulatedEvaluator:
     def _rescaled(self, values: Array, level: int) -> Vector:
         if level < 1:
             raise LevelExhausted("a product needs a level and none is left; plan more levels or a bootstrap")
-        self.counts.rescales += 1
         return Vector(values=self._noisy(values, self._noise.rescale), level=level - 1)
 
     def _turned(self, a: Vector, step: int) -> Vector:
@@ -294,10 +288,6 @@ def _held(prepared: object, level: int) -> HeldMap:
 
 def _noise(parameters: Parameters) -> Noise:
     return Noise.of(ring=parameters.ring, scale=parameters.scale)
-
-
-def _vectors(linear_map: LinearMap) -> int:
-    return len(linear_map.diagonals) + (linear_map.bias is not None)
 
 
 def _vector(operand: object) -> Vector:
