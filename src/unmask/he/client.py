@@ -94,7 +94,12 @@ class Client:
         return self._json("GET", "/package")
 
     def connect(self) -> None:
-        """Take up the session of this folder or begin one, and upload what the server lacks of the keys."""
+        """Take up the session of this folder or begin one, and upload what the server lacks of the keys.
+
+        Raises:
+            ServerRefused: if the server does not take these keys.
+            ServerGone: if it cannot be reached.
+        """
         held = self._held()
         if not held:
             begun = self._json("POST", "/session", content=json.dumps(self._keys.to_json()).encode())
@@ -104,20 +109,24 @@ class Client:
         self._upload(held["received"])
 
     def _held(self) -> dict[str, Any]:
-        """Return what the server has of these keys, or nothing if it does not know this client."""
-        try:
-            known = json.loads((self._folder / SESSION).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
+        known = self._known()
         if known.get("server") != str(self._http.base_url) or known.get("key") != self._keys.key:
             return {}
         self._token = str(known.get("token", ""))
         try:
             return self._json("GET", "/session")
         except ServerRefused as error:
-            if error.status != 401:
-                raise
+            if error.status == 401:
+                self._token = ""
+                return {}
+            raise
+
+    def _known(self) -> dict[str, Any]:
+        try:
+            known = json.loads((self._folder / SESSION).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return {}
+        return known if isinstance(known, dict) else {}
 
     def _remember(self) -> None:
         text = {"server": str(self._http.base_url), "key": self._keys.key, "token": self._token}
@@ -139,18 +148,19 @@ class Client:
 
     def _sent(self, name: str, offset: int, piece: bytes) -> int:
         """Send one piece and return where the next begins; after a broken connection, ask how far it came."""
-        for left in reversed(range(TRIES)):
+        for _ in range(TRIES - 1):
             try:
-                done = self._json("PUT", f"/keys/{name}", content=piece, params={"offset": offset})
-                return int(done["received"])
+                return self._put(name, offset, piece)
             except ServerGone:
-                if not left:
-                    raise
                 time.sleep(self._pause)
-                have = int(self._json("GET", "/session")["received"][name])
-                if have != offset:
-                    return have
-        raise AssertionError("unreachable")
+            # The piece may have arrived although its answer did not.
+            have = int(self._json("GET", "/session")["received"][name])
+            if have != offset:
+                return have
+        return self._put(name, offset, piece)
+
+    def _put(self, name: str, offset: int, piece: bytes) -> int:
+        return int(self._json("PUT", f"/keys/{name}", content=piece, params={"offset": offset})["received"])
 
     def ask(self, package: str, ciphertexts: Sequence[bytes]) -> Answer:
         """Send encrypted inputs and wait for the encrypted answer.

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from unmask.he.process import Worker
 from unmask.he.simulator import SimulatedEvaluator, SimulatedKeyHolder
 
 
+@runtime_checkable
 class Closing(Protocol):
     """What has to be closed."""
 
@@ -25,6 +26,7 @@ class Closing(Protocol):
         """Let go of processes; twice does nothing."""
 
 
+@runtime_checkable
 class Library(Protocol):
     """A backend: what makes keys and opens them."""
 

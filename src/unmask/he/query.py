@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from unmask.errors import BadInput
@@ -43,4 +44,4 @@ def unpacked(kind: str, content: bytes, *, key: str, package: str) -> tuple[str,
     if not sound or sum(sizes) != len(payload) or not isinstance(name, str) or len(name) != 2 * IDENTITY:
         raise BadInput(kind, name, "has a header that does not fit its content", "send it again")
     ends = [sum(sizes[:k]) for k in range(len(sizes) + 1)]
-    return name, tuple(payload[start:end] for start, end in zip(ends, ends[1:], strict=False))
+    return name, tuple(payload[start:end] for start, end in pairwise(ends))

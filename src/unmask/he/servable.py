@@ -1,11 +1,15 @@
-"""What a server has to know of a compiled circuit, and what it asks of it."""
+"""What the two sides have to know of a compiled circuit, and what they ask of it."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from unmask.he.backend import Ciphertext, Evaluator
 from unmask.he.parameters import Parameters
 
+Array = NDArray[np.float64]
 Progress = Callable[[str, float], None]
 """Told the name of what was finished and the share of the whole, in [0, 1]."""
 Run = Callable[[Sequence[Ciphertext], Progress], Sequence[Ciphertext]]
@@ -14,7 +18,7 @@ Run = Callable[[Sequence[Ciphertext], Progress], Sequence[Ciphertext]]
 
 @runtime_checkable
 class Servable(Protocol):
-    """A compiled circuit."""
+    """A compiled circuit, as the server sees it."""
 
     @property
     def digest(self) -> str:
@@ -46,3 +50,28 @@ class Servable(Protocol):
 
     def open(self, evaluator: Evaluator) -> Run:
         """Hand the weights to an evaluator, once for all queries of a client."""
+
+
+@runtime_checkable
+class Queryable(Servable, Protocol):
+    """A compiled circuit, as the client sees it."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the outputs stand for; may be empty."""
+
+    def pack(self, inputs: Array) -> tuple[Array, ...]:
+        """Return the vectors to encrypt, `inputs` of them a query.
+
+        Args:
+            inputs: as the circuit takes them, the first axis counting items.
+
+        Raises:
+            BadInput: if the shape differs, or a value lies outside of what the circuit was fitted for.
+        """
+
+    def unpack(self, slots: Sequence[Array]) -> Array:
+        """Return the outputs of the items, (count, ...), of decrypted vectors."""
+
+    def clear(self, inputs: Array) -> Array:
+        """Return the outputs without encryption."""

@@ -15,7 +15,9 @@ from unmask.he.server.sessions import Session, Sessions
 
 try:
     from fastapi import FastAPI, Request, Response
+    from fastapi.concurrency import run_in_threadpool
     from fastapi.responses import JSONResponse
+    from starlette.requests import ClientDisconnect
 except ImportError as error:
     raise MissingExtra("fastapi", "he") from error
 
@@ -87,9 +89,9 @@ def _add_status(app: FastAPI, circuit: Servable, backend: str, jobs: Jobs, limit
 def _add_sessions(app: FastAPI, sessions: Sessions, jobs: Jobs, limits: Limits) -> None:
     @app.post("/session", status_code=201)
     async def create(request: Request) -> dict[str, Any]:
-        for session in sessions.expired():
-            jobs.forget(session)
-            sessions.remove(session)
+        for silent in sessions.expired():
+            await run_in_threadpool(jobs.forget, silent)
+            sessions.remove(silent)
         content = await _body(request, LISTING)
         try:
             announced = json.loads(content)
@@ -115,7 +117,8 @@ def _add_sessions(app: FastAPI, sessions: Sessions, jobs: Jobs, limits: Limits) 
         session = _session(sessions, request)
         # Held until it is whole: a client that leaves in the middle of a piece leaves nothing behind.
         content = await _body(request, limits.chunk)
-        return {"received": session.append(name, offset, content), "ready": session.ready}
+        received = await run_in_threadpool(session.append, name, offset, content)
+        return {"received": received, "ready": session.ready}
 
 
 def _add_queries(app: FastAPI, sessions: Sessions, jobs: Jobs, circuit: Servable) -> None:
@@ -124,7 +127,7 @@ def _add_queries(app: FastAPI, sessions: Sessions, jobs: Jobs, circuit: Servable
     @app.post("/queries", status_code=202)
     async def ask(request: Request) -> dict[str, Any]:
         session = _session(sessions, request)
-        job = jobs.submit(session, await _body(request, largest))
+        job = await run_in_threadpool(jobs.submit, session, await _body(request, largest))
         return {"query": job.name, "position": jobs.position(job)}
 
     @app.get("/queries/{name}")
@@ -156,8 +159,11 @@ async def _body(request: Request, most: int) -> bytes:
     if not announced.isdecimal() or int(announced) > most:
         raise refusal
     content = bytearray()
-    async for piece in request.stream():
-        content += piece
-        if len(content) > most:
-            raise refusal
+    try:
+        async for piece in request.stream():
+            content += piece
+            if len(content) > most:
+                raise refusal
+    except ClientDisconnect as error:
+        raise Refused(400, "the connection broke in the middle of an upload") from error
     return bytes(content)

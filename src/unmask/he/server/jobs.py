@@ -26,6 +26,11 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+ENDED = (State.DONE, State.FAILED)
+KEPT = 8
+"""Ended queries that a client can still ask for."""
+
+
 @dataclass(kw_only=True, eq=False)
 class Job:
     """One query.
@@ -113,11 +118,18 @@ class Jobs:
             if len(self._queue) >= self._limits.queue:
                 raise Refused(429, f"{len(self._queue)} queries wait already; try again later")
             session.asked.add(name)
+            self._thin(session)
             job = Job(name=name, session=session, ciphertexts=parts)
             self._queue.append(job)
             self._jobs[session.token, name] = job
             self._changed.notify_all()
             return job
+
+    def _thin(self, session: Session) -> None:
+        """Drop a client's oldest answers, which take as much memory as ciphertexts do."""
+        ended = [key for key, job in self._jobs.items() if job.session is session and job.state in ENDED]
+        for key in ended[: max(0, len(ended) - KEPT + 1)]:
+            del self._jobs[key]
 
     def get(self, session: Session, name: str) -> Job:
         """Return a client's query.

@@ -63,8 +63,11 @@ class Session:
                 raise Refused(409, f"{name} has {have} bytes here and the piece begins at {offset}; go on from {have}")
             if have + len(content) > file.size:
                 raise Refused(413, f"{name} was announced with {file.size} bytes and got {have + len(content)}")
-            with (self.folder / name).open("ab") as stream:
-                stream.write(content)
+            try:
+                with (self.folder / name).open("ab") as stream:
+                    stream.write(content)
+            except OSError as error:
+                raise Refused(507, f"the server cannot keep the keys ({error.strerror}); try later") from error
             if have + len(content) == file.size:
                 self._finish(file)
             return have + len(content)
