@@ -71,7 +71,4 @@ class Queryable(Servable, Protocol):
         """
 
     def unpack(self, slots: Sequence[Array]) -> Array:
-        """Return the outputs of the items, (count, ...), of decrypted vectors."""
-
-    def clear(self, inputs: Array) -> Array:
-        """Return the outputs without encryption."""
+        """Return the outputs of one query, (count, ...), of its decrypted vectors."""
