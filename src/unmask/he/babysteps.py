@@ -43,7 +43,7 @@ class Steps:
 
     def _best(self, offsets: Sequence[int], shared: set[int]) -> int:
         centred = [self._centred(offset) for offset in offsets]
-        unit = reduce(gcd, centred) or 1
+        unit = reduce(gcd, centred, 0) or 1
         reach = min(CANDIDATES, max(abs(offset) for offset in centred) // unit + 1)
         return min((unit * k for k in range(1, reach + 1)), key=lambda m: self._cost(offsets, m, shared))
 

@@ -125,5 +125,3 @@ class Builder:
         )
         self.steps.append(step)
         return outputs
-
-

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import copysign, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unmask.errors import BadInput
 from unmask.he import diagonals
@@ -19,6 +20,8 @@ from unmask.he.diagonals import Diagonals, Matrix, doublings
 from unmask.he.packing import Array, Packing, power
 from unmask.he.program import names
 from unmask.poly.network import Affine, Attention, FeedForward, Network
+
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,14 +58,14 @@ class Stream:
         return builder.linear(layer, self.name, [(f"{layer}.residual", moved)])[0]
 
 
-def placed(affine: Affine, width: int, rows: Array | None = None, columns: Array | None = None) -> Matrix:
+def placed(affine: Affine, width: int, rows: Places | None = None, columns: Places | None = None) -> Matrix:
     """Return an affine map with its rows and columns at given places, by default in order from 0."""
     height, depth = affine.weight.shape
-    rows = np.arange(height) if rows is None else rows
-    columns = np.arange(depth) if columns is None else columns
+    down = np.arange(height) if rows is None else rows
+    across = np.arange(depth) if columns is None else columns
     weight, bias = np.zeros((width, width)), np.zeros(width)
-    weight[np.ix_(rows, columns)] = affine.weight
-    bias[rows] = affine.bias
+    weight[np.ix_(down, across)] = affine.weight
+    bias[down] = affine.bias
     return Matrix(weight=weight, bias=bias)
 
 
@@ -92,9 +95,7 @@ def attention(builder: Builder, x: Stream, part: Attention, layer: str, scale: f
         scores = builder.add_vector(room, summed, offset, f"{room}.{index}")
         weights.append(builder.activate(f"{layer}.weights", scores, activation, f"{layer}.weights.{index}"))
     mixed = builder.multiply(f"{layer}.mixed", list(zip(weights, values, strict=True)), f"{layer}.mixed.product")
-    mixed = builder.fold(
-        f"{layer}.mixed", mixed, doublings(packing.block_step, packing.blocks), f"{layer}.mixed"
-    )
+    mixed = builder.fold(f"{layer}.mixed", mixed, doublings(packing.block_step, packing.blocks), f"{layer}.mixed")
     scaled = Affine(weight=part.output.weight / scale, bias=part.output.bias / scale)
     output = diagonals.direct([placed(scaled, packing.width, columns=places)], packing)
     one = builder.linear(f"{layer}.output", mixed, [(f"{layer}.output.first", output)])[0]
@@ -190,7 +191,11 @@ def _shifts(
     packing = builder.packing
     mask = np.ones((packing.tokens, packing.tokens))
     kept = mask if part.mask is None else part.mask
-    query, keys, values = f"{layer}.query", names(f"{layer}.key", packing.shifted), names(f"{layer}.value", packing.shifted)
+    query, keys, values = (
+        f"{layer}.query",
+        names(f"{layer}.key", packing.shifted),
+        names(f"{layer}.value", packing.shifted),
+    )
     room, firsts = f"{layer}.shifts", [index * packing.blocks for index in range(packing.shifted)]
     group = packing.blocks // 4
 

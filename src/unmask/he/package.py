@@ -1,7 +1,7 @@
 """A compiled network as a folder: `package.json` with the circuit, `package.safetensors` with its vectors."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,7 @@ class Reading:
 
     Args:
         features: numbers of one token.
-        low: least value of an input that the polynomials were fitted for.
-        high: the largest.
+        interval: least and largest value of an input that the polynomials were fitted for, or None if unknown.
         rows: features of each group of results.
         groups: groups of results in one ciphertext.
         results: how many results a token has.
@@ -38,8 +37,7 @@ class Reading:
     """
 
     features: int
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     rows: int
     groups: int
     results: int
@@ -84,7 +82,7 @@ class Package:
         return self.packing.vector(self.tensors[name].astype(np.float64))
 
     def pack(self, inputs: Array) -> list[Array]:
-        """Return the vectors to encrypt, for up to `packing.batch` inputs.
+        """Return the vectors to encrypt, one for every `packing.batch` inputs.
 
         Args:
             inputs: (count, tokens, features).
@@ -95,14 +93,20 @@ class Package:
         if inputs.ndim != 3 or inputs.shape[1:] != (self.packing.tokens, self.reading.features):
             rule = f"are not of shape (count, {self.packing.tokens}, {self.reading.features})"
             raise BadInput("inputs", inputs.shape, rule, "prepare them as in training")
-        low, high = float(inputs.min(initial=np.inf)), float(inputs.max(initial=-np.inf))
-        if not (self.reading.low <= low and high <= self.reading.high):
-            rule = f"leave the fitted range {self.reading.low:.4g} to {self.reading.high:.4g}"
-            raise BadInput("inputs", (low, high), rule, "prepare them as in training; polynomials explode outside")
-        return [self.packing.pack(inputs)]
+        low, high = self.reading.interval or (-np.inf, np.inf)
+        ends = float(inputs.min(initial=np.inf)), float(inputs.max(initial=-np.inf))
+        if not np.isfinite(inputs).all() or not (low <= ends[0] and ends[1] <= high):
+            rule = f"leave the fitted range {low:.4g} to {high:.4g}"
+            raise BadInput("inputs", ends, rule, "prepare them as in training; polynomials explode outside")
+        size = self.packing.batch
+        return [self.packing.pack(inputs[start : start + size]) for start in range(0, len(inputs), size)]
 
-    def unpack(self, slots: list[Array]) -> Array:
-        """Return the logits, (batch, results), or (batch, tokens, results) if every token has its own."""
+    def unpack(self, slots: Sequence[Array]) -> Array:
+        """Return the logits of one answer: (batch, results), or (batch, tokens, results) if each token has some.
+
+        Args:
+            slots: the decrypted vectors, one for each output of the program.
+        """
         reading = self.reading
         parts = [self.packing.unpack(vector, reading.rows, reading.groups) for vector in slots]
         logits = np.concatenate(parts, axis=-1)[..., : reading.results]
@@ -169,8 +173,14 @@ def _package(shape: dict[str, Any], tensors: dict[str, Array]) -> Package:
         program=program,
         packing=Packing.from_json(shape["packing"]),
         parameters=Parameters.from_json(shape["parameters"]),
-        reading=Reading(**shape["reading"] | {"classes": tuple(shape["reading"]["classes"])}),
+        reading=_reading(shape["reading"]),
         tensors=tensors,
         streamed=frozenset(shape["streamed"]),
         meta=shape["meta"],
     )
+
+
+def _reading(data: dict[str, Any]) -> Reading:
+    interval = data["interval"]
+    ends = None if interval is None else (float(interval[0]), float(interval[1]))
+    return Reading(**data | {"classes": tuple(data["classes"]), "interval": ends})

@@ -147,5 +147,3 @@ class Program:
 def names(prefix: str, count: int) -> tuple[str, ...]:
     """Return `prefix.0`, `prefix.1`, ..."""
     return tuple(f"{prefix}.{index}" for index in range(count))
-
-

@@ -1,7 +1,7 @@
 """Runs a package's circuit on an evaluator, and says what each layer took."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from unmask.errors import BadInput
@@ -88,15 +88,31 @@ def execute(
     Raises:
         BadInput: if the number of ciphertexts is wrong or one cannot be read.
     """
+    inputs = [held.evaluator.load(content) for content in ciphertexts]
+    return [held.evaluator.serialise(output) for output in run(held, inputs, report=report, look=look)]
+
+
+def run(
+    held: Ready,
+    inputs: Sequence[Ciphertext],
+    *,
+    report: Callable[[Done], None] | None = None,
+    look: Callable[[str, Ciphertext], None] | None = None,
+) -> list[Ciphertext]:
+    """Return the outputs for ciphertexts that the evaluator has loaded; see `execute`.
+
+    Raises:
+        BadInput: if the number of ciphertexts is wrong.
+    """
     program, evaluator = held.package.program, held.evaluator
-    if len(ciphertexts) != len(program.inputs):
+    if len(inputs) != len(program.inputs):
         rule = f"are not the {len(program.inputs)} that the package takes"
-        raise BadInput("ciphertexts", len(ciphertexts), rule, "send what `unmask he query` makes")
-    values = {n: evaluator.load(c) for n, c in zip(program.inputs, ciphertexts, strict=True)}
+        raise BadInput("ciphertexts", len(inputs), rule, "send what `unmask he query` makes")
+    values: dict[str, Ciphertext] = dict(zip(program.inputs, inputs, strict=True))
     last = program.last_use
     for index, step in enumerate(program.steps):
         before, began = evaluator.counts + Counts(), time.monotonic()
-        results = apply(held, step, [values[name] for name in step.inputs])
+        results = apply(evaluator, step, [values[name] for name in step.inputs], held.maps, held.vectors)
         values |= dict(zip(step.outputs, results, strict=True))
         if report is not None:
             evaluator.wait()
@@ -106,29 +122,35 @@ def execute(
         if look is not None:
             for name in step.outputs:
                 look(name, values[name])
+        del results
         for name in {name for name in step.inputs if last.get(name) == index}:
             del values[name]
-    return [evaluator.serialise(values[name]) for name in program.outputs]
+    return [values[name] for name in program.outputs]
 
 
-def apply(held: Ready, step: Step, inputs: Sequence[Ciphertext]) -> Sequence[Ciphertext]:
+def apply(
+    evaluator: Evaluator,
+    step: Step,
+    inputs: Sequence[Ciphertext],
+    maps: Mapping[str, Prepared],
+    vectors: Mapping[str, Plaintext],
+) -> Sequence[Ciphertext]:
     """Return the results of one step.
 
     Raises:
         BadInput: if the package holds a kind of step that this program does not know.
     """
-    evaluator = held.evaluator
     lowered = [evaluator.drop(a, step.level) if a.level > step.level else a for a in inputs]
-    first = lowered[0]
+    first: Ciphertext = lowered[0]
     match step.kind:
         case "linear":
-            return evaluator.linear(first, [held.maps[name] for name in step.maps])
+            return evaluator.linear(first, [maps[name] for name in step.maps])
         case "multiply":
             return (evaluator.multiply_sum(list(zip(lowered[::2], lowered[1::2], strict=True))),)
         case "square":
             return (evaluator.multiply(first, first),)
         case "add_vector":
-            return (evaluator.add_plain(first, held.vectors[step.vector]),)
+            return (evaluator.add_plain(first, vectors[step.vector]),)
         case "add_constant":
             return (evaluator.add_constant(first, step.constant),)
         case "bootstrap":
