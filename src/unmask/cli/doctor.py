@@ -16,6 +16,7 @@ EXTRAS = {
     "data": ("pyarrow",),
     "privacy": ("dp_accounting",),
     "smollm": ("gguf", "accelerate"),
+    "he": ("fastapi", "uvicorn", "httpx"),
 }
 
 
