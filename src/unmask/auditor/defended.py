@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unmask.auditor.plan import SeenCell
-from unmask.defence import Defence
+from unmask.defence import Defence, Stated
 from unmask.surface import Scenario
 
 
@@ -27,12 +27,21 @@ def protected(cells: Sequence[SeenCell], defences: Sequence[Defence]) -> tuple[S
     return tuple(found)
 
 
-def stated(cells: Sequence[SeenCell], defences: Sequence[Defence]) -> tuple[str, ...]:
-    """Return one sentence per defence: its name and what it guarantees.
+def stated(cells: Sequence[SeenCell], defences: Sequence[Defence]) -> tuple[Stated, ...]:
+    """Return each defence's name with what it guarantees.
+
+    An audit draws its noise from its seed, so that it can be repeated: what it releases is void, and what is
+    stated holds for the same mechanism with fresh randomness.
 
     Args:
         cells: what is seen without them.
         defences: the defences.
     """
     scenario = Scenario(victim=None, surface=cells[0].surface)
-    return tuple(f"{defence.name}: {defence.guarantee(scenario)}" for defence in defences)
+    found = []
+    for defence in defences:
+        promised = defence.guarantee(scenario)
+        void = promised.void or promised.epsilon is not None
+        found.append(Stated(name=defence.name, guarantee=replace(promised, void=void)))
+        scenario = defence.protect(scenario)
+    return tuple(found)

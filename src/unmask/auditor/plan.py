@@ -6,6 +6,7 @@ from typing import Any
 from unmask import settings
 from unmask.attack import Attack
 from unmask.auditor.subject import Subject
+from unmask.defence import Stated
 from unmask.observation import Seen
 from unmask.record import Cell
 from unmask.surface import Surface
@@ -59,7 +60,7 @@ class Plan:
         seed: the run's seed.
         run_seconds: time limit of one attack on one observation.
         budget: time limit of the whole audit in seconds, or None.
-        guarantees: what the defences in the cells' surfaces promise, one sentence each; kept for the report.
+        guarantees: what the defences in the cells' surfaces promise; kept for the report.
         show_private: whether texts are recorded unmasked.
         fail_on: highest leak that passes, or None; kept for the report.
         command: the command line; kept for the report.
@@ -73,7 +74,7 @@ class Plan:
     seed: int = field(default=0)
     run_seconds: float = field(default=60.0)
     budget: float | None = field(default=None)
-    guarantees: tuple[str, ...] = field(default=())
+    guarantees: tuple[Stated, ...] = field(default=())
     show_private: bool = field(default=False)
     fail_on: float | None = field(default=None)
     command: tuple[str, ...] = field(default=())
