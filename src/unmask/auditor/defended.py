@@ -1,10 +1,13 @@
 """Cells as they are seen behind defences, and what those promise."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from unmask.auditor.plan import SeenCell
 from unmask.defence import Defence, Stated
+from unmask.defences.training.private_model import HEAD
 from unmask.surface import Scenario
 
 
@@ -45,3 +48,18 @@ def stated(cells: Sequence[SeenCell], defences: Sequence[Defence]) -> tuple[Stat
         found.append(Stated(name=defence.name, guarantee=replace(promised, void=void)))
         scenario = defence.protect(scenario)
     return tuple(found)
+
+
+def training_of(model: object) -> Mapping[str, object]:
+    """Return how a model was defended when it was trained, as `unmask defend` wrote it beside the model.
+
+    Args:
+        model: what the caller names the model by; nothing is known of one that is no folder.
+    """
+    if not isinstance(model, str | Path):
+        return {}
+    try:
+        found = json.loads((Path(model) / HEAD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

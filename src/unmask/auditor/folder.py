@@ -152,6 +152,7 @@ def _described(plan: Plan, identity: Mapping[str, object], started: object) -> d
             **({"defences": [str(each) for each in plan.guarantees]} if plan.guarantees else {}),
         },
         "guarantees": [{"name": each.name, **asdict(each.guarantee)} for each in plan.guarantees],
+        "trained": dict(plan.trained),
         "fail_on": plan.fail_on,
         "parameters": plan.subject.parameters,
         "grid": [{**asdict(seen.cell), "absent": None} for seen in plan.cells],

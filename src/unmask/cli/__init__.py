@@ -9,7 +9,9 @@ import typer
 from unmask.errors import UnmaskError
 
 # `list.py` would hide the built-in `list` in this package.
-COMMANDS = {name: name for name in ("audit", "account", "report", "info", "capture", "doctor")} | {"list": "listing"}
+COMMANDS = {name: name for name in ("audit", "defend", "compare", "account", "report", "info", "capture", "doctor")} | {
+    "list": "listing"
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
