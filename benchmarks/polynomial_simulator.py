@@ -76,7 +76,7 @@ def budget_rows() -> list[Row]:
     """Joint choice of degrees: predicted output error against what the network then does, and against one degree."""
     exact = shrunk(made(3, blocks=2, activation=minimax("gelu", (-8.0, 8.0), 63)))
     held, fresh = drawn(exact, 200, 4), drawn(exact, 400, 5)
-    places = sites(exact, held, np.random.default_rng(0), margin=1.5)
+    places = sites(exact, held, margin=1.5)
     wanted, found = exact.forward(fresh), []
     for budget in (6, 8, 10, 12):
         began = time.perf_counter()
@@ -147,7 +147,7 @@ def encrypted_rows() -> list[Row]:
 
 def _encrypted(name, network):
     package, _ = compile_network(network, rings=(15,))
-    x = drawn(network, package.batch, 8)
+    x = drawn(network, package.packing.batch, 8)
     with tempfile.TemporaryDirectory() as folder:
         rotations = sorted(package.program.rotations)
         with library.both(Path(folder) / "keys", name, package.parameters, rotations) as (holder, evaluator):
