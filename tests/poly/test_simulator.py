@@ -6,7 +6,7 @@ import pytest
 from tests.poly.networks import network
 from tests.references.polynomials import Plan
 from unmask.errors import BadInput
-from unmask.he.compiler import compile_network
+from unmask.he import compiler, levels
 from unmask.poly.guard import guard
 from unmask.poly.machine import Machine
 from unmask.poly.noise import Noise
@@ -58,12 +58,12 @@ def test_the_tape_carries_a_bias_as_finite_differences_do():
     assert np.all(variance == 0)
 
 
-@pytest.mark.parametrize(("levels", "refreshed"), [(7, 7), (5, 6), (4, 3), (3, 4), (6, 3), (12, 5)])
-def test_the_shortest_path_is_that_of_trying_everything(levels, refreshed):
+@pytest.mark.parametrize(("begin", "refreshed"), [(7, 7), (5, 6), (4, 3), (3, 4), (6, 3), (12, 5)])
+def test_the_shortest_path_is_that_of_trying_everything(begin, refreshed):
     parts = stages(network(0, layers=1))[:5]  # one attention: every subset of its fifteen places
     chain = [(each.levels, each.forks, each.value, each.joins, each.early, each.mains, each.skip) for each in parts]
-    slow = Plan(levels=levels, refreshed=refreshed).fewest(chain)
-    fast = shortest(parts, levels, refreshed, {"main": 1, "value": 1, "skip": 1})
+    slow = Plan(levels=begin, refreshed=refreshed).fewest(chain)
+    fast = shortest(parts, begin, refreshed, {"main": 1, "value": 1, "skip": 1})
     assert (fast.count if fast else None) == slow
 
 
@@ -74,10 +74,10 @@ def test_depth_is_counted_by_hand():
 
 
 def test_depth_is_that_of_the_compiled_circuit():
-    for shape in ({"layers": 1, "inputs": 0}, {"layers": 1}):
+    for shape in ({"layers": 1, "inputs": 0}, {"layers": 1}, {"layers": 2}):
         net = network(0, **shape)
-        package, _ = compile_network(net, rings=(15,))
-        assert package.parameters.levels == place(net, Chain(levels=60)).depth
+        circuit = compiler.lower(net, compiler.packing_of(net, 2**11))
+        assert levels.levelled(circuit.program).levels == place(net, Chain(levels=60)).depth
 
 
 def test_too_few_levels_name_the_least_that_would_do():

@@ -85,12 +85,12 @@ def simulate(
         runner.run(x[start : start + BATCH], Machine(noise=chain.noise, drifts=chain.drifts, rng=rng)).value
         for start in range(0, len(x), BATCH)
     ]
-    predicted, drift = runner.predict(x[:probes])
+    biases, variances = runner.forecast(x[:probes])
     return Simulation(
         logits=np.concatenate(noisy),
         exact=measured.logits,
-        predicted=predicted,
-        drift=drift,
+        predicted=float(np.sqrt(np.mean(biases**2 + variances))),
+        drift=float(np.sqrt(np.mean(biases**2))),
         placement=placement,
         ranges=measured.ranges,
         trials=min(probes, len(x)),
@@ -228,19 +228,20 @@ class Runner:
         """Return the size that an intermediate is scaled by."""
         return MARGIN * self.measured.sizes[of]
 
-    def predict(self, x: Array) -> tuple[float, float]:
-        """Return the root mean square error of the logits to first order, and its part that is not random."""
+    def forecast(self, x: Array) -> tuple[Array, Array]:
+        """Return each logit's drift and the variance of its noise, to first order, in the shape of the logits.
+
+        Args:
+            x: (batch, n, inputs).
+        """
         machine = Machine(noise=self.chain.noise, drifts=self.chain.drifts)
         logits = self.run(x, machine)
-        biases, variances = [], []
+        biases, variances = np.zeros_like(logits.value), np.zeros_like(logits.value)
         for logit in np.ndindex(logits.value.shape[1:]):
-            seed = np.zeros_like(logits.value)
-            seed[(slice(None), *logit)] = 1.0
-            bias, variance = machine.tape.back(logits.node, seed)
-            biases.append(bias**2)
-            variances.append(variance)
-        drift = float(np.mean(biases))
-        return float(np.sqrt(drift + np.mean(variances))), float(np.sqrt(drift))
+            seed, at = np.zeros_like(logits.value), (slice(None), *logit)
+            seed[at] = 1.0
+            biases[at], variances[at] = machine.tape.back(logits.node, seed)
+        return biases, variances
 
 
 def _node_size(size: float, program: Program) -> float:
