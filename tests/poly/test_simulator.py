@@ -108,11 +108,11 @@ def test_a_network_out_of_range_is_refused_with_layer_and_value():
 def test_widening_changes_intervals_and_nothing_else():
     net = network(0)
     x = inputs(net, 10)
-    wide = widened(net, 6 * x)
+    wide = widened(net, 20 * x)
     assert np.allclose(wide.forward(x), net.forward(x), rtol=0, atol=1e-12)
     with pytest.raises(BadInput):
-        guard(net, 6 * x)
-    guard(wide, 6 * x)
+        guard(net, 20 * x)
+    guard(wide, 20 * x)
 
 
 def test_nan_is_refused_and_an_explosion_names_its_layer():
