@@ -31,7 +31,9 @@ def command(
     sessions: Annotated[int, typer.Option(help="Clients at a time.")] = 16,
     rate: Annotated[int, typer.Option(help="Queries a minute and client.")] = 30,
     idle: Annotated[float, typer.Option(help="Seconds after which a silent client's keys are deleted.")] = 3600.0,
-    state: Annotated[Path | None, typer.Option(help="Folder for clients' public keys; default: a temporary one.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder for clients' public keys; default: a temporary one.")
+    ] = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate, PEM.")] = None,
     private_key: Annotated[Path | None, typer.Option(help="Key of the certificate, PEM.")] = None,
     backend: Annotated[str, typer.Option(help="openfhe, or simulator: it hides nothing, for trying out.")] = "openfhe",
@@ -50,7 +52,9 @@ def command(
     limits = Limits(memory=int(memory * GIB), sessions=sessions, rate=rate, idle=idle)
     circuit = served.load(package)
     needed = circuit.memory / GIB
-    console.note(f"{package}: {len(circuit.rotations)} rotation keys a client, {needed:.1f} GiB, {circuit.seconds:.0f} s a query")
+    console.note(
+        f"{package}: {len(circuit.rotations)} rotation keys a client, {needed:.1f} GiB, {circuit.seconds:.0f} s a query"
+    )
     with tempfile.TemporaryDirectory(prefix="unmask-he-") as temporary:
         app = build(circuit, backend, state or Path(temporary), limits)
         uvicorn.run(
@@ -62,4 +66,5 @@ def command(
             ssl_keyfile=private_key and str(private_key),
             h11_max_incomplete_event_size=MIB,
             server_header=False,
+            access_log=False,
         )

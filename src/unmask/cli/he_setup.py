@@ -19,7 +19,9 @@ PARAMETERS = Parameters(ring=14, levels=2, scale=40, first=60)
 
 
 def command(
-    python: Annotated[Path | None, typer.Option(help="Interpreter to build on; default: one that fits is searched.")] = None,
+    python: Annotated[
+        Path | None, typer.Option(help="Interpreter to build on; default: one that fits is searched.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only check the environment that is there.")] = False,
     json: options.Json = False,
 ) -> None:
@@ -50,7 +52,10 @@ def multiplication() -> float:
         BackendError: if it is no product of what was encrypted.
     """
     x, y = np.random.default_rng(0).uniform(-1, 1, (2, PARAMETERS.slots))
-    with tempfile.TemporaryDirectory() as folder, both(Path(folder) / "keys", "openfhe", PARAMETERS, ()) as (holder, server):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        both(Path(folder) / "keys", "openfhe", PARAMETERS, ()) as (holder, server),
+    ):
         product = server.multiply(server.load(holder.encrypt(x)), server.load(holder.encrypt(y)))
         error = float(np.abs(holder.decrypt(server.serialise(product)) - x * y).max())
     if not error < 1e-4:

@@ -177,6 +177,7 @@ class Client:
         content = query.packed("query", name=name, key=self._keys.key, package=package, ciphertexts=ciphertexts)
         self._json("POST", "/queries", content=content)
         state: dict[str, Any] = {}
+        said = ""
         while state.get("state") != "done":
             state = self._json("GET", f"/queries/{name}")
             if state["state"] == "failed":
@@ -184,7 +185,8 @@ class Client:
             if time.monotonic() - began > self._patience:
                 raise ServerGone(f"no answer within {self._patience:g} s; the server goes on with it")
             if state["state"] != "done":
-                self._say(_progress(state))
+                # Only what changed: a query of minutes is looked at hundreds of times.
+                said = self._news(said, _progress(state))
                 time.sleep(self._pause)
         answer = self._request("GET", f"/queries/{name}/answer").content
         found, parts = query.unpacked("answer", answer, key=self._keys.key, package=package)
@@ -192,6 +194,11 @@ class Client:
         waited = time.monotonic() - began
         seconds = float(state["seconds"])
         return Answer(ciphertexts=parts, seconds=seconds, waited=waited, sent=len(content), received=len(answer))
+
+    def _news(self, said: str, now: str) -> str:
+        if now != said:
+            self._say(now)
+        return now
 
     def leave(self) -> None:
         """End the session: the server deletes the public keys."""

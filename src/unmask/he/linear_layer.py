@@ -91,6 +91,11 @@ class LinearLayer:
         return self.parameters.levels
 
     @property
+    def dimensions(self) -> int:
+        """See `Queryable`: items, entries."""
+        return 2
+
+    @property
     def memory(self) -> int:
         """See `Servable`: a library's base, keys of two polynomials in the whole modulus a digit, encoded diagonals."""
         p = self.parameters

@@ -7,7 +7,7 @@ rise 1 + q, fall 1. The head and the last fall are one map.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import copysign, sqrt
+from math import copysign
 
 import numpy as np
 from numpy.typing import NDArray

@@ -60,6 +60,10 @@ class Queryable(Servable, Protocol):
     def classes(self) -> tuple[str, ...]:
         """What the outputs stand for; may be empty."""
 
+    @property
+    def dimensions(self) -> int:
+        """Axes of an array of inputs."""
+
     def pack(self, inputs: Array) -> tuple[Array, ...]:
         """Return the vectors to encrypt, `inputs` of them a query.
 

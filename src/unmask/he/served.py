@@ -58,6 +58,11 @@ class ServedNetwork:
         """See `Queryable`."""
         return self.package.reading.classes
 
+    @property
+    def dimensions(self) -> int:
+        """See `Queryable`: items, tokens, features."""
+        return 3
+
     def open(self, evaluator: Evaluator) -> Run:
         """See `Servable`."""
         held = ready(self.package, evaluator)

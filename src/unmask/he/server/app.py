@@ -153,7 +153,11 @@ def _session(sessions: Sessions, request: Request) -> Session:
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """Return the body, and stop reading as soon as it is too long, whatever length was announced."""
+    """Return the body, and stop reading as soon as it is too long, whatever length was announced.
+
+    Raises:
+        Refused: if it is too long, or the client leaves in the middle.
+    """
     refusal = Refused(413, f"the upload is larger than the {most} bytes that are taken here")
     announced = request.headers.get("content-length", "0")
     if not announced.isdecimal() or int(announced) > most:
