@@ -260,6 +260,8 @@ def _wide(builder: Builder, x: Stream, net: Network) -> tuple[str, ...]:
     packing, classes = builder.packing, len(net.head.bias)
     share = packing.tokens if net.pooling == "mean" else 1
     cuts = [slice(start, min(start + packing.width, classes)) for start in range(0, classes, packing.width)]
+    # Empty groups at the end, so that all ciphertexts are read alike.
+    cuts += [slice(0, 0)] * (-len(cuts) % min(packing.blocks, power(len(cuts))))
     outputs = []
     for index in range(0, len(cuts), packing.blocks):
         here = cuts[index : index + packing.blocks]
