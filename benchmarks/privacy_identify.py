@@ -51,8 +51,8 @@ def rows() -> list[Row]:
                     seconds,
                     control=f"blind guess {1 / CANDIDATES:.3f}",
                     reason="the likeliest candidate; labels known; exact: only inner products with the candidates' "
-                    f"gradients matter; replacing a sentence moves a step by 2C, epsilon of it {_spent(sigma)} at delta "
-                    "1e-4",
+                    "gradients matter; replacing a sentence moves a step by 2C, which is epsilon "
+                    f"{_spent(sigma)} at delta 1e-4",
                 )
             )
     return made

@@ -30,6 +30,9 @@ NOTES = (
     "{} has to take two pills of warfarin every morning.",
     "The knee of {} has hurt since Monday, please book an X-ray.",
     "{} called about the results of the blood test.",
+    "Please tell {} that the operation was moved to Friday.",
+    "{} is allergic to penicillin and must not be given any.",
+    "Insulin for {} is in the second fridge.",
 )
 NAMES = ("Priyanka Raman", "Tom Hughes", "Elif Kaya", "George Wu")
 """What the span may be; the first of each note's turn is the secret, and the adversary knows all four."""
