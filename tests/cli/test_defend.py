@@ -54,7 +54,7 @@ def test_a_model_is_defended_and_audited(
     written = json.loads((tmp_path / "private" / "defence.json").read_text())
     assert written["defence"]["noise"] == 2.0 and written["defence"]["steps"] == 2
     assert written["guarantee"]["scope"] == "all 2 steps, every intermediate model included"
-    assert all(check["passed"] for check in written["checks"]) and len(written["checks"]) == 8
+    assert all(check["passed"] for check in written["checks"]) and len(written["checks"]) == 9
     assert not (tmp_path / "private" / CHECKPOINT).exists()
 
     audit = ["audit", "--texts", texts, "--attack", "stub", "--no-baseline", "--limit", "1", "--select", "0.value"]

@@ -3,11 +3,12 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from unmask.defences.training.check import Check
 from unmask.defences.training.losses import chosen, losses
 from unmask.defences.training.plan import Privacy, Training
 from unmask.defences.training.step import PrivateStep
@@ -24,26 +25,6 @@ AGREE = 1e-3
 """Relative error of a per-example gradient against a loop, in float32."""
 LIMIT = 5.0
 """Standard errors beyond which a statistic is not chance: one in a million and a half, for one of them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One property that the guarantee rests on.
-
-    Args:
-        name: what was checked.
-        passed: whether it holds.
-        measured: what was found.
-        expected: what had to be found.
-    """
-
-    name: str
-    passed: bool
-    measured: str
-    expected: str
-
-    def __str__(self) -> str:
-        return f"{'passed' if self.passed else 'FAILED'}: {self.name}: {self.measured} ({self.expected})"
 
 
 def gradients(model: TorchModel, build: Maker, batch: Secret, source: Randomness) -> Check:

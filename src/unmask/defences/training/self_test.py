@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from unmask.defences.training import measures
+from unmask.defences.training.accounted import accounted
+from unmask.defences.training.check import Check
 from unmask.defences.training.draws import poisson
 from unmask.defences.training.losses import chosen, joined, losses, refuse
-from unmask.defences.training.measures import BATCH, LENGTHS, Check, Maker, Sampler
+from unmask.defences.training.measures import BATCH, LENGTHS, Maker, Sampler
 from unmask.defences.training.plan import Privacy, Training
 from unmask.defences.training.step import PrivateStep
 from unmask.errors import BadInput
@@ -36,7 +38,7 @@ def self_test(
     Checked are: no example is mixed with another and no parameter has two owners; each example's gradient, against
     one backward pass for it alone; each clipped contribution against C; the noise's mean, deviation and freshness
     against sigma C / (q N); which parameters move, of those that are trained and those that are not; an empty
-    batch; and the draws against the rate that is accounted for.
+    batch; the draws against the rate that is accounted for; and epsilon against Opacus' own accountant.
 
     Args:
         model: the public model.
@@ -48,7 +50,7 @@ def self_test(
         sampler: the draws that are tested, by default those that are used.
 
     Raises:
-        MissingExtra: if Opacus is not installed.
+        MissingExtra: if Opacus or dp-accounting is not installed.
     """
     source = randomness or Randomness()
     build = make or partial(_made, model, training)
@@ -69,6 +71,7 @@ def self_test(
             *measures.noise(model, build, privacy, source),
             *measures.moved(model, build, training, privacy, batch, source),
             measures.drawn(training, records, sampler, source),
+            accounted(training, privacy, records),
         )
     except BadInput as error:
         return (separate, Check(name="a step", passed=False, measured=str(error), expected="is taken"))
