@@ -94,7 +94,12 @@ def fashion() -> tuple[Data, Part]:
     parts = [
         Part(inputs=whole.pixels[index], targets=whole.labels[index]) for index in (slice(5000, None), slice(5000))
     ]
-    data = Data(train=parts[0], held=parts[1], augment=augmented, prepare=cutter(7, *RECIPES["fashion"].statistics))
+    data = Data(
+        train=parts[0],
+        held=parts[1],
+        augment=partial(augmented, reach=1),
+        prepare=cutter(7, *RECIPES["fashion"].statistics),
+    )
     return data, Part(inputs=test.pixels, targets=test.labels)
 
 
@@ -104,9 +109,9 @@ RECIPES = {
         data=fashion,
         plan=Plan(
             degrees={"gelu": 2},
-            replaced=Schedule(epochs=20, learning_rate=3e-3),
-            ranged=Schedule(epochs=8, learning_rate=1e-3),
-            tuned=Schedule(epochs=24, learning_rate=2e-3, frozen=0.25),
+            replaced=Schedule(epochs=12, learning_rate=3e-3),
+            ranged=Schedule(epochs=6, learning_rate=1e-3),
+            tuned=Schedule(epochs=42, learning_rate=2e-3, frozen=0.4),
             penalty=Penalty(weight=0.02, ceiling=5.0),
         ),
         classes=tuple(FASHION),
