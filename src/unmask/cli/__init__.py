@@ -9,7 +9,10 @@ import typer
 from unmask.errors import UnmaskError
 
 # `list.py` would hide the built-in `list` in this package.
-COMMANDS = {name: name for name in ("audit", "account", "report", "info", "capture", "doctor")} | {"list": "listing"}
+MODULES = ("audit", "defend", "compare", "account", "report", "info", "capture", "doctor")
+COMMANDS = {name: name for name in MODULES} | {"list": "listing"}
+# Each is a module with a typer `app` of several commands.
+GROUPS = ("poly", "he")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,9 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
     app.callback(help="What private data does a transformer give away, through which surface?")(_root)
     # Only the command that was named is imported: the report of a finished run needs no torch.
-    named = [name for name in COMMANDS if given[:1] == [name]]
-    for name in named or COMMANDS:
-        app.command(name)(import_module(f"unmask.cli.{COMMANDS[name]}").command)
+    known = (*COMMANDS, *GROUPS)
+    for name in [name for name in known if given[:1] == [name]] or known:
+        if name in GROUPS:
+            app.add_typer(import_module(f"unmask.cli.{name}").app, name=name)
+        else:
+            app.command(name)(import_module(f"unmask.cli.{COMMANDS[name]}").command)
     try:
         app(given, prog_name="unmask")
     except UnmaskError as error:

@@ -96,6 +96,7 @@ def plan(request: Request) -> Plan:
         show_private=request.show_private or own,
         fail_on=request.fail_on,
         guarantees=guarantees,
+        trained=defended.training_of(request.model),
         command=request.command,
     )
 

@@ -1,0 +1,1 @@
+"""Encrypted inference on CKKS: backends, keys, client and server."""

@@ -1,0 +1,137 @@
+"""Seconds and bytes of each operation of CKKS at a level, before any key is made.
+
+What is counted are passes over one residue polynomial of N words: number-theoretic transforms, and
+multiplications of words. A ciphertext of level l has t = l + 1 residues, a key switch k more from the special
+modulus, and the ciphertext is cut into digits of a residues, b = ceil(t / a) of them in use. The seconds of a
+pass were fitted to measured operations of OpenFHE (benchmarks/encrypted_units.py).
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+from unmask.he.parameters import SPECIAL, Parameters
+
+WORD = 8
+"""Bytes of a residue."""
+BASE = 350 * 2**20
+"""Bytes of a worker process before it holds anything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Nanoseconds for one word of one residue, on this machine with nothing else running.
+
+    Args:
+        transform: of a number-theoretic transform, all log2(N) stages.
+        multiply: of a modular multiplication and addition.
+        encode: of encoding a vector, for one slot, transforms aside.
+        call: microseconds of any command, whatever it does.
+    """
+
+    transform: float
+    multiply: float
+    encode: float
+    call: float
+
+
+MEASURED = Speed(transform=20.0, multiply=3.0, encode=150.0, call=200.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Costs for parameters.
+
+    Args:
+        parameters: ring, levels and digits.
+        speed: of the machine.
+    """
+
+    parameters: Parameters
+    speed: Speed = MEASURED
+
+    @property
+    def special(self) -> int:
+        """k, residues of the special modulus."""
+        chain = self.parameters.first + self.parameters.levels * self.parameters.scale
+        return (self.parameters.modulus - chain) // SPECIAL
+
+    def decomposition(self, level: int) -> float:
+        """Cutting into digits and raising each to the full modulus."""
+        towers, digits, width = self._sizes(level)
+        wide = towers + self.special
+        return self._seconds(digits * wide, sum(width * (wide - width) for _ in range(digits)))
+
+    def inner(self, level: int) -> float:
+        """The product of the digits with a key."""
+        towers, digits, _ = self._sizes(level)
+        return self._seconds(0, 3 * digits * (towers + self.special))
+
+    def down(self, level: int) -> float:
+        """Dividing by the special modulus."""
+        towers = level + 1
+        return self._seconds(2 * (towers + self.special), 2 * towers * (self.special + 1))
+
+    def rotation(self, level: int) -> float:
+        """A rotation by itself, or a relinearisation."""
+        return self.decomposition(level) + self.inner(level) + self.down(level)
+
+    def hoisted(self, level: int) -> float:
+        """A rotation whose decomposition is there already."""
+        return self.inner(level) + self.down(level)
+
+    def giant(self, level: int) -> float:
+        """A rotation of a sum that stays in the full modulus."""
+        return self.decomposition(level) + self.inner(level)
+
+    def product(self, level: int) -> float:
+        """A product of two ciphertexts, neither relinearised nor rescaled."""
+        return self._seconds(0, 5 * (level + 1))
+
+    def plain_product(self, level: int) -> float:
+        """A product with an encoded vector, added to a sum."""
+        return self._seconds(0, 4 * (level + 1))
+
+    def scalar_product(self, level: int) -> float:
+        """A product with a number, added to a sum."""
+        return self._seconds(0, 3 * (level + 1))
+
+    def addition(self, level: int) -> float:
+        """A sum."""
+        return self._seconds(0, level + 1)
+
+    def rescale(self, level: int) -> float:
+        """Dividing by the last prime."""
+        return self._seconds(2 * (level + 1), 2 * (level + 1))
+
+    def encoding(self, level: int) -> float:
+        """Making a plaintext of a vector."""
+        return self._seconds(level + 1, level + 1) + self.speed.encode * self.parameters.slots * 1e-9
+
+    def bootstrap(self) -> float:
+        """A refreshed ciphertext: two transforms of 3 sparse factors, and a sine of degree 88 or so at the top."""
+        return 110 * self.rotation(max(1, self.parameters.levels - 4))
+
+    @property
+    def call(self) -> float:
+        """Sending a command."""
+        return self.speed.call * 1e-6
+
+    @property
+    def key_bytes(self) -> int:
+        """A key for one rotation, or for relinearising."""
+        towers = self.parameters.levels + 1 + self.special
+        return 2 * self.parameters.parts * towers * WORD * 2**self.parameters.ring
+
+    def plain_bytes(self, level: int) -> int:
+        """An encoded vector: its residues, and the complex numbers that the library keeps."""
+        return WORD * 2**self.parameters.ring * (level + 1) + 16 * self.parameters.slots
+
+    def _sizes(self, level: int) -> tuple[int, int, int]:
+        towers = level + 1
+        width = ceil((self.parameters.levels + 1) / self.parameters.parts)
+        return towers, ceil(towers / width), width
+
+    def _seconds(self, transforms: float, products: float) -> float:
+        words = 2**self.parameters.ring
+        scaled = transforms * self.parameters.ring / 16
+        return 1e-9 * words * (self.speed.transform * scaled + self.speed.multiply * products)

@@ -1,0 +1,1 @@
+"""The server: computes on what it cannot read."""
