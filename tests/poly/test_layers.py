@@ -73,6 +73,12 @@ def test_causal_model_folds_with_its_mask() -> None:
     assert np.abs(found[:, -1] - moved[:, -1]).max() > 1e-3
 
 
+def test_norms_after_the_sums_fold_by_a_change_of_coordinates() -> None:
+    model = trained(Form(**SMALL, order="post", layers=3))
+    x = torch.randn(7, 5, 6, generator=generator(1), dtype=torch.float64)
+    np.testing.assert_allclose(fold(model).forward(x.numpy()), model(x).detach().numpy(), rtol=1e-10, atol=1e-11)
+
+
 def test_what_has_no_plain_form_is_named() -> None:
     with pytest.raises(BadInput, match="norm 'layer' does not fold"):
         fold(Transformer(Form(**SMALL, norm="layer"), generator(0)))
