@@ -24,7 +24,7 @@ from unmask.poly.conversion.checkpoint import restore
 from unmask.poly.conversion.data import Data, Part, judge
 from unmask.poly.conversion.ranges import Penalty
 from unmask.poly.conversion.stages import Plan, convert
-from unmask.poly.conversion.training import Schedule, train
+from unmask.poly.conversion.training import Schedule, Teacher, train
 from unmask.poly.layers.fold import fold
 from unmask.poly.layers.transformer import Form, Transformer
 from unmask.poly.storage import save_network
@@ -94,7 +94,12 @@ def fashion() -> tuple[Data, Part]:
     parts = [
         Part(inputs=whole.pixels[index], targets=whole.labels[index]) for index in (slice(5000, None), slice(5000))
     ]
-    data = Data(train=parts[0], held=parts[1], augment=augmented, prepare=cutter(7, *RECIPES["fashion"].statistics))
+    data = Data(
+        train=parts[0],
+        held=parts[1],
+        augment=partial(augmented, reach=1),
+        prepare=cutter(7, *RECIPES["fashion"].statistics),
+    )
     return data, Part(inputs=test.pixels, targets=test.labels)
 
 
@@ -104,9 +109,9 @@ RECIPES = {
         data=fashion,
         plan=Plan(
             degrees={"gelu": 2},
-            replaced=Schedule(epochs=20, learning_rate=3e-3),
-            ranged=Schedule(epochs=8, learning_rate=1e-3),
-            tuned=Schedule(epochs=24, learning_rate=2e-3, frozen=0.25),
+            replaced=Schedule(epochs=12, learning_rate=3e-3),
+            ranged=Schedule(epochs=6, learning_rate=1e-3),
+            tuned=Schedule(epochs=42, learning_rate=2e-3, frozen=0.4),
             penalty=Penalty(weight=0.02, ceiling=5.0),
         ),
         classes=tuple(FASHION),
@@ -134,7 +139,7 @@ def main(name: str, *, twin: bool, tiny: bool) -> None:
         train(model, data, schedule, folder, "twin", say=say)
     else:
         model = Transformer(recipe.form, generator(0, "polynomial"))
-        teacher = _twin(recipe, name) if plan.tuned and plan.tuned.distil else None
+        teacher = _twin(recipe, name, data.prepare) if plan.tuned and plan.tuned.distil else None
         convert(model, data, plan, folder, teacher=teacher, say=say)
     model.eval()
     metric = judge(model, data, test)
@@ -165,10 +170,11 @@ def export(recipe: Recipe, model: Transformer, metric: dict[str, float], count: 
     save_network(fold(model, classes=recipe.classes, meta=meta, shift=shift, scale=scale), folder, dtype="float32")
 
 
-def _twin(recipe: Recipe, name: str) -> Transformer:
+def _twin(recipe: Recipe, name: str, prepare: Callable[[Tensor], Tensor]) -> Teacher:
     teacher = Transformer(recipe.twin[0], generator(0, "twin"))
     restore(WORK / f"{name}-twin" / "twin.safetensors", teacher)
-    return teacher.eval()
+    teacher.eval()
+    return lambda x: teacher(prepare(x))
 
 
 if __name__ == "__main__":

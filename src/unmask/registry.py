@@ -34,6 +34,8 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "dp-gradient": "unmask.surfaces.dp_gradient:DpGradientSurface",
         "attention": "unmask.surfaces.activation:ActivationSurface",
         "attention-images": "unmask.surfaces.image_activation:ImageActivationSurface",
+        "noisy-tokens": "unmask.surfaces.noisy_tokens:NoisyTokenSurface",
+        "released-attention": "unmask.surfaces.released_attention:ReleasedAttentionSurface",
     },
     Group.ATTACK: {
         "span": "unmask.attacks.span:SpanSearch",
@@ -50,6 +52,8 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     Group.DEFENCE: {
         "perturb": "unmask.defences.perturb:Perturb",
         "dp-sgd": "unmask.defences.dp_sgd:DpSgd",
+        "dp-attention": "unmask.defences.dp_attention:DpAttention",
+        "token-noise": "unmask.defences.noisy_tokens:NoisyTokens",
     },
 }
 

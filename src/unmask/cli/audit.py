@@ -15,7 +15,10 @@ from unmask.cli.options import Known
 from unmask.cli.request import Request, plan
 from unmask.errors import BadInput
 
-SURFACE = "What the adversary sees: gradient, or attention (activations of one forward pass)."
+SURFACE = (
+    "What the adversary sees: gradient (default, unless a defence fits another), or attention (activations of one "
+    "forward pass)."
+)
 IMAGES = (
     "Private images: a folder of pictures or of .parquet files, or an idx file; with --model vit-demo, a .safetensors "
     "file of this project, or a folder of a vision transformer."
@@ -35,7 +38,7 @@ def command(
     data: options.Data = None,
     images: Annotated[Path | None, typer.Option(help=IMAGES)] = None,
     limit: Annotated[int | None, typer.Option(help="Number of texts; default: two gradients' worth.")] = None,
-    surface: Annotated[str, typer.Option(help=SURFACE)] = options.GRADIENT,
+    surface: Annotated[str | None, typer.Option(help=SURFACE)] = None,
     select: Annotated[list[str] | None, typer.Option(help=SELECT)] = None,
     gradients: Annotated[Path | None, typer.Option(help="Attack a saved gradient instead.")] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Attack; may be repeated; see `unmask list`.")] = None,
@@ -73,8 +76,10 @@ def command(
         raise BadInput("--resume", True, "does not say which run", "add --out with its folder")
     if threads is not None:
         torch.set_num_threads(options.at_least_one("--threads", threads))
+    home, selected = defences.home(defence or ())
+    kind = home if surface is None else surface
     seen = options.surface(
-        kind=surface,
+        kind=kind,
         labels=labels,
         lengths=lengths,
         dropout=dropout,
@@ -98,10 +103,10 @@ def command(
         limit=limit,
         surface=seen,
         defences=tuple(defence or ()),
-        select=tuple(select or ()),
+        select=tuple(select or ([] if selected is None or kind != home else [selected])),
         gradients=gradients,
         attacks=tuple(attack or ()),
-        baseline=defaults.BASELINE[surface] if baseline else None,
+        baseline=defaults.BASELINE[kind] if baseline else None,
         baseline_cells=baseline_cells,
         batch=batch,
         budget=None if budget is None else console.duration(budget, "--budget"),

@@ -119,7 +119,7 @@ def goldschmidt(power: Power, interval: Interval, error: float, *, degree: int =
     if not 1e-14 < error < 1:
         raise BadInput("error", error, "is not in (1e-14, 1)", "give a relative error such as 1e-6")
     start, scale, floor = _start(power, interval, degree)
-    e, steps = floor, []
+    e, steps = floor, list[float]()
     while _relative(power, e)[0] > error:
         if len(steps) == LONGEST:
             raise BadInput("interval", interval, f"needs more than {LONGEST} steps", "scale it into a narrower one")
@@ -127,7 +127,13 @@ def goldschmidt(power: Power, interval: Interval, error: float, *, degree: int =
         steps.append(k)
     reached, last = _relative(power, e)
     return Goldschmidt(
-        power=power, interval=interval, start=start, floor=floor, scale=scale, steps=tuple(steps), error=reached,
+        power=power,
+        interval=interval,
+        start=start,
+        floor=floor,
+        scale=scale,
+        steps=tuple(steps),
+        error=reached,
         last=last,
     )
 

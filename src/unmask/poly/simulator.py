@@ -148,6 +148,7 @@ class Runner:
         sizes |= self.sizes(value=f"{room}.value", skip=entering)
         alive = self.refreshed(machine, f"{room}.weights", {"main": s, "value": v, "skip": x}, sizes)
         p, v, x = machine.polynomial(alive["main"], program), alive["value"], alive["skip"]
+        machine.tape.names[f"{room}.scores"] = p.node
         sizes = self.sizes(main=f"{room}.weights", value=f"{room}.value", skip=entering)
         alive = self.refreshed(machine, f"{room}.mixed", {"main": p, "value": v, "skip": x}, sizes)
         mixed = _joined(machine, machine.mix(alive["main"], alive["value"], part.mask))
@@ -166,6 +167,7 @@ class Runner:
         sizes |= self.sizes(skip=entering)
         alive = self.refreshed(machine, f"{room}.activated", {"main": h, "skip": x}, sizes)
         h = machine.polynomial(alive["main"], program)
+        machine.tape.names[f"{room}.rise"] = h.node
         sizes = self.sizes(main=f"{room}.activated", skip=entering)
         alive = self.refreshed(machine, f"{room}.output", {"main": h, "skip": alive["skip"]}, sizes)
         return machine.add(alive["skip"], machine.affine(alive["main"], part.fall))

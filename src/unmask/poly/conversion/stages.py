@@ -13,7 +13,7 @@ from unmask.poly.conversion.checkpoint import keep, restore
 from unmask.poly.conversion.data import Data, judge
 from unmask.poly.conversion.fit import fit
 from unmask.poly.conversion.ranges import Penalty, Range, measure, sites
-from unmask.poly.conversion.training import Say, Schedule, train
+from unmask.poly.conversion.training import Say, Schedule, Teacher, train
 from unmask.rng import generator
 from unmask.storage import replace
 
@@ -89,7 +89,7 @@ def convert(
     plan: Plan,
     folder: Path,
     *,
-    teacher: nn.Module | None = None,
+    teacher: Teacher | None = None,
     say: Say = lambda line: None,
 ) -> tuple[Stage, ...]:
     """Make a model polynomial in place, stage by stage, and return what each stage left.
