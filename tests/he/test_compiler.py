@@ -8,7 +8,7 @@ import pytest
 from tests.poly.networks import affine, network
 from unmask.errors import BadInput
 from unmask.he import compiler
-from unmask.he.levels import levelled
+from unmask.he.levels import levelled, refreshed
 from unmask.he.package import Package, load_package, save_package
 from unmask.he.parameters import Parameters
 from unmask.he.planner import plan
@@ -60,9 +60,7 @@ def bare(net, ring, batch=None):
     object.__setattr__(parameters, "ring", ring)
     object.__setattr__(parameters, "levels", program.levels)
     reading = compiler.reading_of(net, packing)
-    return Package(
-        program=program, packing=packing, parameters=parameters, reading=reading, tensors=circuit.tensors
-    )
+    return Package(program=program, packing=packing, parameters=parameters, reading=reading, tensors=circuit.tensors)
 
 
 def inputs(package, net, seed=0):
@@ -123,13 +121,13 @@ def test_streamed_weights_cost_encodings_and_change_nothing():
 
 
 def test_a_package_survives_its_folder(tmp_path):
-    net = network()
-    package = bare(net, 10)
+    net = network(layers=1)
+    package, _ = compiler.compile_network(net, rings=(15,))
     save_package(package, tmp_path)
     read = load_package(tmp_path)
     assert (read.program, read.packing, read.reading) == (package.program, package.packing, package.reading)
-    x = inputs(package, net)
-    assert np.array_equal(simulated(read, x, Noise.none())[0], simulated(package, x, Noise.none())[0])
+    assert read.parameters == package.parameters
+    assert all(np.array_equal(read.tensors[name], tensor) for name, tensor in package.tensors.items())
     assert not load_package(tmp_path, weights=False).tensors
     (tmp_path / "package.json").write_text("{}")
     with pytest.raises(BadInput, match="version None"):
@@ -151,25 +149,40 @@ def test_parameters_are_chosen_and_noise_stays_small():
     assert 0 < np.abs(logits - net.forward(x)).max() < 1e-5
 
 
-def test_a_deep_network_is_refreshed():
+def test_a_deep_network_is_refreshed_as_rarely_as_can_be():
     net = network(layers=4)
-    x = np.random.default_rng(0).standard_normal((32, net.tokens, net.inputs))
-    package, planned = compiler.compile_network(net, calibration=x, rings=(16,), memory=10**11, batch=4)
-    assert planned.counts.bootstraps == package.program.bootstraps > 0
-    after = package.parameters.refreshed
-    fresh = {name for step in package.program.steps if step.kind == "bootstrap" for name in step.outputs}
-    assert all(step.level <= after for step in package.program.steps if fresh & set(step.inputs))
-    logits, evaluator = simulated(package, x[:4], Noise.none())
-    assert np.abs(logits - net.forward(x[:4])).max() < 1e-9
-    assert evaluator.counts.bootstraps == planned.counts.bootstraps
+    packing = compiler.packing_of(net, 2**9)
+    steps = compiler.lower(net, packing, scale=8.0)
+    fit = frozenset(name for step in steps.program.steps for name in step.outputs if name.endswith(".x"))
+
+    def placed(after):
+        count = refreshed(steps.program, top=12, after=after, fit=fit, cost=lambda s, _: float(s.kind == "bootstrap"))
+        assert count.levels <= 12
+        return count
+
+    # A block takes 10 levels, 6 of them its attention: with 9 it has to be cut in two, all but the first.
+    assert levelled(steps.program).levels == 40
+    assert [placed(after).bootstraps for after in (10, 9, 6)] == [3, 6, 6]
+    program = placed(9)
+    fresh = {name for step in program.steps if step.kind == "bootstrap" for name in step.outputs}
+    assert all(step.level <= 9 for step in program.steps if fresh & set(step.inputs))
+    parameters = bare(net, 10).parameters
+    object.__setattr__(parameters, "levels", 26)
+    object.__setattr__(parameters, "budget", (3, 3))
+    reading = compiler.reading_of(net, packing)
+    package = Package(program=program, packing=packing, parameters=parameters, reading=reading, tensors=steps.tensors)
+    x = inputs(package, net)
+    assert np.abs(simulated(package, x, Noise.none())[0] - net.forward(x)).max() < 1e-9
+    with pytest.raises(BadInput, match="more levels than the 2"):
+        refreshed(steps.program, top=12, after=2, fit=fit, cost=lambda *_: 0.0)
 
 
 def test_what_does_not_fit_is_refused_with_what_would():
-    with pytest.raises(BadInput, match="nearest that fits has 1 block"):
-        compiler.compile_network(network(layers=3), Parameters(ring=15, levels=13, scale=45, digits=3))
+    with pytest.raises(BadInput, match="take 1 block: the nearest"):
+        compiler.compile_network(network(layers=3), Parameters(ring=15, levels=12, scale=42, digits=4))
     with pytest.raises(BadInput, match="allow more"):
         compiler.compile_network(network(layers=1), rings=(15,), memory=10**8)
-    with pytest.raises(BadInput, match="bootstrap|refreshed"):
+    with pytest.raises(BadInput, match="blocks have to be refreshed"):
         compiler.compile_network(network(layers=6))
 
 
