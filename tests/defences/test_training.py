@@ -11,8 +11,11 @@ import torch
 from torch import nn
 
 from tests.tiny import TEXTS, fresh
+from unmask.defences.training import accounted as accounts
 from unmask.defences.training import loop as loops
+from unmask.defences.training import self_test as tested
 from unmask.defences.training import step as steps
+from unmask.defences.training.check import Check
 from unmask.defences.training.draws import poisson
 from unmask.defences.training.loop import CHECKPOINT, Progress, train
 from unmask.defences.training.losses import chosen, joined, losses
@@ -28,6 +31,13 @@ from unmask.victims.torch_model import TorchModel
 
 TRAINING = Training(batch=10, epochs=1.0, learning_rate=0.05)
 PRIVACY = Privacy(noise=1.0, clip=0.5, delta=1e-3)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the accountants out of the self-test: they know nothing of the step, and take a second."""
+    passed = Check(name="accountants", passed=True, measured="", expected="")
+    monkeypatch.setattr(tested, "accounted", lambda training, privacy, records: passed)
 
 
 @pytest.fixture(autouse=True)
@@ -258,3 +268,12 @@ def test_settings_out_of_range() -> None:
         Training(epochs=0.0)
     with pytest.raises(BadInput, match="--train 'layer=9'"):
         chosen(fresh("bert").model, fresh("bert").model.module, "layer=9")
+
+
+def test_epsilon_is_compared_with_opacus(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Training(batch=100, epochs=2.0)
+    assert accounts.accounted(training, PRIVACY, 100).passed
+    assert accounts.accounted(training, replace(PRIVACY, noise=0.01), 100).measured.startswith("not compared")
+    honest = accounts.accountant.epsilon_of
+    monkeypatch.setattr(accounts.accountant, "epsilon_of", lambda *how: 0.9 * honest(*how))
+    assert not accounts.accounted(training, PRIVACY, 100).passed
