@@ -19,6 +19,7 @@ from unmask.attacks.replay import Replay
 from unmask.attacks.sentences.guided_search import GuidedSearch
 from unmask.attacks.sentences.mixed_goal import MixedGoal
 from unmask.attacks.sentences.sentence_search import SentenceSearch
+from unmask.attacks.sentences.unmixed_search import UnmixedSearch, inner_place, unmixing
 from unmask.attacks.sentences.vector_search import read_vector
 from unmask.attacks.spans import visible_space
 from unmask.observation import Observation
@@ -117,11 +118,26 @@ class SpanSearch:
 
     def _search(
         self, observation: Observation, place: Place, evidence: Evidence, length: int, generator: torch.Generator
-    ) -> SentenceSearch | GuidedSearch:
+    ) -> SentenceSearch | GuidedSearch | UnmixedSearch:
         allowed, blanks = allowed_tokens(observation), layout(observation, (length,))
+        start, free = blanks.ids[0], blanks.free[0].nonzero()[:, 0]
+        inner = inner_place(observation.model, place) if observation.knowledge.exact else None
+        apart = unmixing(evidence, inner, allowed, generator) if inner else None
+        if inner and apart:
+            own = named(self.seed, "probes", inner.name)
+            flat = Evidence(model=observation.model, place=inner, bases=evidence.bases[:, : inner.shape[1]])
+            return UnmixedSearch(
+                outer=evidence,
+                unmixing=apart,
+                inner=inner,
+                ids=start,
+                free=free,
+                ranked=allowed,
+                probes=Probes.cached(flat, allowed, own),
+                generator=generator,
+            )
         probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
         ranked = probes.distances(evidence, allowed).argsort()[: len(allowed)]
-        start, free = blanks.ids[0], blanks.free[0].nonzero()[:, 0]
         if place.component is not Component.ATTENTION_OUTPUT or evidence.place is not place:
             return SentenceSearch(
                 plain=evidence, ids=start, free=free, ranked=ranked, probes=probes, generator=generator
