@@ -22,6 +22,8 @@ EXACT = 1e-8
 SAME = 1e-2
 FITTED, FAR = 5, 0.35
 """Steps towards a corner, and the misfit after them above which none of 60 corners led to a vector of the span."""
+AGAIN = 4
+"""Corners tried for one direction."""
 POLISHED, EARLY, HOPELESS = 30, 6, 0.05
 """Steps towards the span, and the step after which a share still above HOPELESS is given up."""
 PRIOR = 0.03
@@ -51,7 +53,7 @@ class Unmixing:
     activation: Activation
     centre: Tensor
     generator: torch.Generator
-    patience: int = field(default=40)
+    patience: int = field(default=8)
 
     def run(self) -> Iterator[Tensor]:
         """Yield each hidden vector (d,), float32, once, until the rank is reached or patience ends."""
@@ -59,11 +61,8 @@ class Unmixing:
         taken = torch.zeros(self.basis.shape[1], 0, dtype=torch.float64)
         corners, idle = Corners.of(self.basis, self.activation), 0
         while len(found) < self.basis.shape[1] and idle < self.patience:
-            corner = corners.towards(self._direction(taken))
+            x = self._near_corner(corners, self._direction(taken))
             idle += 1
-            if corner is None:
-                continue
-            x = self.behind(corner)
             if x is None or self.known(x, found):
                 continue
             idle = 0
@@ -72,13 +71,17 @@ class Unmixing:
             taken = torch.cat([taken, own[:, None] / own.norm()], 1)
             yield x
 
-    def behind(self, corner: Tensor) -> Tensor | None:
-        """Return the hidden vector whose activation is near a corner (d_hidden,) and in the span, or None."""
-        x, misfit = self._descend(self._first(corner), corner.float(), FITTED)
-        if misfit > FAR:
-            return None
-        x, share = self._descend(x, None, POLISHED)
-        return x if share < EXACT else None
+    def _near_corner(self, corners: "Corners", direction: Tensor) -> Tensor | None:
+        """Return the hidden vector near a corner in a direction or in the directions that its best fits have."""
+        for _ in range(AGAIN):
+            corner = corners.towards(direction)
+            if corner is None:
+                return None
+            x, misfit = self._descend(self._first(corner), corner.float(), FITTED)
+            if misfit < FAR:
+                return self.from_guess(x)
+            direction = self.basis.T @ self.activation(self.weight @ x + self.bias).double()
+        return None
 
     def from_guess(self, guess: Tensor) -> Tensor | None:
         """Return the hidden vector that a guess (d,) leads to, or None."""

@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 CONTEXTS, LENGTH = 8, 24
 WORDS = 1
-GUESSES = 12
+GUESSES = 4
 SQUARES = 2
 """Words tried for each vector, and Latin squares that measure the metric of positions."""
 
