@@ -88,11 +88,18 @@ class Unmixing:
         x, share = self._descend(guess.float(), None, POLISHED)
         return x if share < EXACT else None
 
-    def shares(self, guesses: Tensor) -> Tensor:
-        """Return the share (C,) of each guess's (C, d) activation that lies outside the span."""
+    def shares(self, guesses: Tensor, found: Sequence[Tensor]) -> Tensor:
+        """Return how much of what each guess (C, d) adds to the vectors found lies outside the span: (C,).
+
+        What activations have in common is in the span of the ones found, and says nothing.
+        """
+        known = torch.zeros(len(self.basis), 0)
+        if found:
+            known, _ = torch.linalg.qr(self.activation(torch.stack(list(found)) @ self.weight.T + self.bias).T)
         activations = self.activation(guesses @ self.weight.T + self.bias)
-        inside = (activations @ self.basis.float()).square().sum(1)
-        return 1 - inside / activations.square().sum(1).clamp_min(1e-30)
+        total = activations.square().sum(1)
+        outside = total - (activations @ self.basis.float()).square().sum(1)
+        return outside / (total - (activations @ known).square().sum(1)).clamp_min(1e-30)
 
     @staticmethod
     def known(x: Tensor, found: Sequence[Tensor]) -> bool:

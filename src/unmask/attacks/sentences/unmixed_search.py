@@ -148,7 +148,7 @@ class UnmixedSearch:
         rows = self.outer.model.inputs(sentence[None], [self.inner])[self.inner.name][0]
         for place in empty.tolist():
             guesses = rows[place] + self.probes.rows[0, self.ranked] - self.probes.rows[0, sentence[place]]
-            order = self.unmixing.shares(guesses).argsort()[:GUESSES]
+            order = self.unmixing.shares(guesses, self.vectors).argsort()[:GUESSES]
             for guess in guesses[order]:
                 found = self.unmixing.from_guess(guess)
                 if found is not None and not self.unmixing.known(found, self.vectors):
