@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 CONTEXTS, LENGTH = 8, 24
 WORDS = 1
-GUESSES = 4
+GUESSES, REPLAYED = 4, 64
 SQUARES = 2
 """Words tried for each vector, and Latin squares that measure the metric of positions."""
 
@@ -73,7 +73,14 @@ class UnmixedSearch:
             yield current, share
             if share < SOLVED:
                 return
-            if bool((current == before).all()) and not self._harvest(current, empty):
+            if bool((current != before).any()) or self._harvest(current, empty):
+                continue
+            better = self._replaced(current, empty)
+            if bool((better == current).all()):
+                break
+            current = better
+            yield current, self._share(current)
+            if not self._harvest(current, empty):
                 break
         search = SentenceSearch(
             plain=self._inner() if self.vectors else self.outer,
@@ -140,21 +147,35 @@ class UnmixedSearch:
         return self.ranked[rank.argsort(stable=True)]
 
     def _harvest(self, sentence: Tensor, empty: Tensor) -> bool:
-        """Look for the vectors of positions that have none; return whether one is found.
-
-        What a word has there is guessed from what the present word has, and the difference of their probes.
-        """
+        """Look for the vectors of positions that have none; return whether one is found."""
         before = len(self.vectors)
-        rows = self.outer.model.inputs(sentence[None], [self.inner])[self.inner.name][0]
-        for place in empty.tolist():
-            guesses = rows[place] + self.probes.rows[0, self.ranked] - self.probes.rows[0, sentence[place]]
-            order = self.unmixing.shares(guesses, self.vectors).argsort()[:GUESSES]
-            for guess in guesses[order]:
+        for position in empty.tolist():
+            guesses, order = self._guesses(sentence, position)
+            for guess in guesses[order[:GUESSES]]:
                 found = self.unmixing.from_guess(guess)
                 if found is not None and not self.unmixing.known(found, self.vectors):
                     self.vectors.append(found)
                     break
         return len(self.vectors) > before
+
+    def _replaced(self, sentence: Tensor, empty: Tensor) -> Tensor:
+        """Return the sentence with the word that replays best at each position that has no vector."""
+        for position in empty.tolist():
+            _, order = self._guesses(sentence, position)
+            trials = sentence.repeat(REPLAYED + 1, 1)
+            trials[1:, position] = self.ranked[order[:REPLAYED]]
+            self.replays += len(trials)
+            sentence = trials[self.outer.of_sequences(trials).argmin()]
+        return sentence
+
+    def _guesses(self, sentence: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        """Return what each ranked word would have at a position (V, d), and their order, likeliest first.
+
+        It is guessed from what the present word has there, and the difference of their probes.
+        """
+        row = self.outer.model.inputs(sentence[None], [self.inner])[self.inner.name][0, position]
+        guesses = row + self.probes.rows[0, self.ranked] - self.probes.rows[0, sentence[position]]
+        return guesses, self.unmixing.shares(guesses, self.vectors).argsort()
 
 
 def inner_place(model: PublicModel, place: Place) -> Place | None:
