@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from unmask.attack import Reconstruction
 from unmask.attacks.batches.batch import read_batch
@@ -121,10 +122,20 @@ class SpanSearch:
     ) -> SentenceSearch | GuidedSearch | UnmixedSearch:
         allowed, blanks = allowed_tokens(observation), layout(observation, (length,))
         start, free = blanks.ids[0], blanks.free[0].nonzero()[:, 0]
+
+        def ranked() -> tuple[Probes, Tensor]:
+            probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
+            return probes, probes.distances(evidence, allowed).argsort()[: len(allowed)]
+
+        def plain() -> SentenceSearch:
+            probes, order = ranked()
+            return SentenceSearch(
+                plain=evidence, ids=start, free=free, ranked=order, probes=probes, generator=generator
+            )
+
         inner = inner_place(observation.model, place) if observation.knowledge.exact else None
         apart = unmixing(evidence, inner, allowed, generator) if inner else None
         if inner and apart:
-            own = named(self.seed, "probes", inner.name)
             flat = Evidence(model=observation.model, place=inner, bases=evidence.bases[:, : inner.shape[1]])
             return UnmixedSearch(
                 outer=evidence,
@@ -133,16 +144,14 @@ class SpanSearch:
                 ids=start,
                 free=free,
                 ranked=allowed,
-                probes=Probes.cached(flat, allowed, own),
+                probes=Probes.cached(flat, allowed, named(self.seed, "probes", inner.name)),
                 generator=generator,
+                plain=plain,
             )
-        probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
-        ranked = probes.distances(evidence, allowed).argsort()[: len(allowed)]
         if place.component is not Component.ATTENTION_OUTPUT or evidence.place is not place:
-            return SentenceSearch(
-                plain=evidence, ids=start, free=free, ranked=ranked, probes=probes, generator=generator
-            )
-        start[free] = ranked[torch.arange(len(free)) % len(ranked)]
+            return plain()
+        _, order = ranked()
+        start[free] = order[torch.arange(len(free)) % len(order)]
         return GuidedSearch(
             model=observation.model,
             place=place,

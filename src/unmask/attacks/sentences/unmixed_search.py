@@ -1,6 +1,6 @@
 """Read a sentence from the gradient after an activation, where hidden vectors can be told apart."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,9 +43,10 @@ class UnmixedSearch:
         inner: the map before the activation.
         ids: (n,) sentence with the known tokens in place.
         free: positions of the unknown tokens.
-        ranked: allowed tokens, most likely first.
+        ranked: allowed tokens.
         probes: public statistics of the inner place.
         generator: source of all chance.
+        plain: makes the search in the span after the activation, which is what is left when no vector helps.
     """
 
     outer: Evidence
@@ -56,6 +57,7 @@ class UnmixedSearch:
     ranked: Tensor
     probes: Probes
     generator: torch.Generator
+    plain: Callable[[], SentenceSearch]
     replays: int = field(default=0, init=False)
     vectors: list[Tensor] = field(default_factory=list, init=False)
 
@@ -82,20 +84,28 @@ class UnmixedSearch:
             yield current, self._share(current)
             if not self._harvest(current, empty):
                 break
-        search = SentenceSearch(
-            plain=self._inner() if self.vectors else self.outer,
+        if self.vectors:
+            search = self._search(current)
+            for current, _ in search.run():
+                share = self._share(current)
+                yield current, share
+                if share < SOLVED:
+                    return
+        plain = self.plain()
+        plain.begin = current if self.vectors else None
+        yield from plain.run()
+        self.replays += plain.replays
+
+    def _search(self, begin: Tensor) -> SentenceSearch:
+        return SentenceSearch(
+            plain=self._inner(),
             ids=self.ids,
             free=self.free,
-            ranked=self._nearest() if self.vectors else self.ranked,
+            ranked=self._nearest(),
             probes=self.probes,
             generator=self.generator,
-            begin=current if self.vectors else None,
+            begin=begin,
         )
-        for current, _ in search.run():
-            share = self._share(current)
-            yield current, share
-            if share < SOLVED:
-                return
 
     def _share(self, sentence: Tensor) -> float:
         self.replays += 1
