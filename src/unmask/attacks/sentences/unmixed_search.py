@@ -27,7 +27,9 @@ CONTEXTS, LENGTH = 8, 24
 WORDS = 1
 GUESSES, REPLAYED = 4, 64
 SQUARES = 2
-"""Words tried for each vector, and Latin squares that measure the metric of positions."""
+FEWEST = 1 / 3
+"""Words tried for each vector, guesses and replays for a missing one, Latin squares that measure the metric of
+positions, and the share of the rank below which the vectors found are too few to begin with."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -68,7 +70,8 @@ class UnmixedSearch:
         for vector in self.unmixing.run():
             self.vectors.append(vector)
             yield current, 1.0  # a caller's time may be up
-        while self.vectors:
+        enough = len(self.vectors) >= FEWEST * self.outer.rank
+        while enough:
             before = current
             current, empty = self._assigned(current, self._metric())
             share = self._share(current)
@@ -84,7 +87,7 @@ class UnmixedSearch:
             yield current, self._share(current)
             if not self._harvest(current, empty):
                 break
-        if self.vectors:
+        if enough:
             search = self._search(current)
             for current, _ in search.run():
                 share = self._share(current)
@@ -92,7 +95,7 @@ class UnmixedSearch:
                 if share < SOLVED:
                     return
         plain = self.plain()
-        plain.begin = current if self.vectors else None
+        plain.begin = current if enough else None
         yield from plain.run()
         self.replays += plain.replays
 
