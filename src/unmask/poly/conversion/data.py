@@ -18,7 +18,7 @@ class Part:
 
     Args:
         inputs: (N, ...) of what `prepare` or the model takes.
-        targets: (N,) classes, or (N, n) next tokens.
+        targets: (N,) classes, (N, n) next tokens, or (N, classes) shares of the classes, as a teacher sees them.
 
     Raises:
         BadInput: if their numbers differ or there is none.
@@ -72,9 +72,11 @@ def task_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor
 
     Args:
         logits: (..., classes).
-        targets: (...).
+        targets: (...), or shares (..., classes).
         smoothing: share of the target that is spread over all classes.
     """
+    if targets.is_floating_point():
+        return F.cross_entropy(logits, targets, label_smoothing=smoothing)
     return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), label_smoothing=smoothing)
 
 

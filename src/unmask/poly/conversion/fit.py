@@ -33,9 +33,11 @@ def fit(function: str, degree: int, seen: Range, *, margin: float = 1.2, uniform
     counted, _ = np.histogram(seen.sample.double().numpy(), bins=GRID, range=(low, high))
     weight = (1.0 - uniform) * counted / max(counted.sum(), 1) + uniform / GRID
     wanted = FUNCTIONS[function](torch.from_numpy(grid)).numpy()
-    if function in POSITIVE:
-        weight = weight / wanted**2
     t = (2.0 * grid - low - high) / (high - low)
+    if function in POSITIVE:
+        # A small input is the rare one and matters most: half of the weight is spread, denser at the ends.
+        spread = 1.0 / np.sqrt(1.0 - t**2 + 1e-3)
+        weight = (0.5 * weight + 0.5 * spread / spread.sum()) / wanted**2
     coefficients = chebyshev.chebfit(t, wanted, degree, w=np.sqrt(weight))
     error = float(np.abs(chebyshev.chebval(t, coefficients) - wanted).max())
     values = tuple(float(value) for value in coefficients)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from unmask.errors import BadInput
 from unmask.poly.conversion.checkpoint import keep, restore
 from unmask.poly.conversion.data import Data, judge
+from unmask.poly.conversion.depth import choose, fixed_levels
 from unmask.poly.conversion.fit import fit
 from unmask.poly.conversion.ranges import Penalty, Range, measure, sites
-from unmask.poly.conversion.training import Say, Schedule, train
+from unmask.poly.conversion.training import Say, Schedule, Teacher, train
 from unmask.rng import generator
 from unmask.storage import replace
 
@@ -31,17 +32,20 @@ class Plan:
         tuned: training with the polynomials in place; None to leave it out.
         penalty: of `ranged` and `tuned`.
         margin: factor from a measured range to an interval.
+        budget: levels of a fresh ciphertext, within which degrees are chosen by the measured ranges; None to
+            take `degrees`.
 
     Raises:
         BadInput: if a degree is below one or the margin below 1.
     """
 
-    degrees: Mapping[str, int]
+    degrees: Mapping[str, int] = field(default_factory=dict)
     replaced: Schedule | None = field(default=None)
     ranged: Schedule | None = field(default=None)
     tuned: Schedule | None = field(default=None)
     penalty: Penalty = field(default=Penalty())
     margin: float = field(default=1.2)
+    budget: int | None = field(default=None)
 
     def __post_init__(self) -> None:
         for name, degree in self.degrees.items():
@@ -89,7 +93,7 @@ def convert(
     plan: Plan,
     folder: Path,
     *,
-    teacher: nn.Module | None = None,
+    teacher: Teacher | None = None,
     say: Say = lambda line: None,
 ) -> tuple[Stage, ...]:
     """Make a model polynomial in place, stage by stage, and return what each stage left.
@@ -110,8 +114,12 @@ def convert(
 
     Source: Zimerman et al., 2024; the last training, with the polynomials in place, is not in the paper.
     """
-    for path, site in sites(model).items():
-        plan.degree(path, site.function)
+    if plan.budget is None:
+        for path, site in sites(model).items():
+            plan.degree(path, site.function)
+    elif plan.budget < (least := fixed_levels(model) + len(sites(model))):
+        remedy = f"allow {least} levels or take a model of fewer layers"
+        raise BadInput("depth budget", plan.budget, f"is below {least}, the least of this model", remedy)
     folder.mkdir(parents=True, exist_ok=True)
     finished = list(_finished(folder))
     for name in ("replace", "range", "substitute", "polynomial", "intervals"):
@@ -153,9 +161,10 @@ def held_ranges(model: nn.Module, data: Data) -> dict[str, Range]:
 def _place(model: nn.Module, data: Data, plan: Plan, *, fresh: bool) -> None:
     # Fits polynomials, or moves those that are there to the intervals that the trained model needs.
     seen = held_ranges(model, data)
+    chosen = choose(model, seen, plan.budget) if fresh and plan.budget is not None else {}
     for path, site in sites(model).items():
         if fresh:
-            degree = plan.degree(path, site.function)
+            degree = chosen.get(path) or plan.degree(path, site.function)
             site.substitute(fit(site.function, degree, seen[path], margin=plan.margin))
         else:
             site.substitute(site.polynomial(seen[path].widened(plan.margin)))

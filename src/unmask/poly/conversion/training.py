@@ -20,6 +20,8 @@ from unmask.poly.layers.norm import BatchNorm
 from unmask.rng import generator
 
 Say = Callable[[str], None]
+Teacher = Callable[[Tensor], Tensor]
+"""From stored inputs, augmented but not prepared, to the logits of the original."""
 
 
 class RangeExploded(UnmaskError):
@@ -99,7 +101,7 @@ def train(
     stage: str,
     *,
     penalty: Penalty | None = None,
-    teacher: nn.Module | None = None,
+    teacher: Teacher | None = None,
     say: Say = lambda line: None,
 ) -> dict[str, float]:
     """Train a model in place and return its metric on the held-out part.
@@ -114,7 +116,7 @@ def train(
         folder: of the checkpoints.
         stage: its name.
         penalty: on the ranges, from nothing at the start to its weight after a fifth of the run.
-        teacher: the original model, in evaluation, if `schedule.distil` is positive.
+        teacher: the original model, if `schedule.distil` is positive.
         say: gets a line now and then.
 
     Raises:
@@ -138,8 +140,9 @@ def train(
                 _freeze(model)
             for group in adam.param_groups:
                 group["lr"] = schedule.rate(share)
-            x = data.prepare(x if data.augment is None else data.augment(x, draw))
-            loss, worst = _loss(model, x, y, schedule, penalty, teacher, min(1.0, 5.0 * share))
+            x = x if data.augment is None else data.augment(x, draw)
+            wanted = _wanted(teacher, x) if schedule.distil else None
+            loss, worst = _loss(model, data.prepare(x), y, schedule, penalty, wanted, min(1.0, 5.0 * share))
             spot = float(loss.detach())
             if not math.isfinite(spot) or worst[1] > schedule.limit:
                 raise RangeExploded(stage, worst[0], worst[1], checkpoint)
@@ -186,21 +189,24 @@ def _loss(
     y: Tensor,
     schedule: Schedule,
     penalty: Penalty | None,
-    teacher: nn.Module | None,
+    wanted: Tensor | None,
     ramp: float,
 ) -> tuple[Tensor, tuple[str, float]]:
     with watching(model) as seen:
         logits = model(x)
     loss = task_loss(logits, y, schedule.smoothing)
-    if teacher is not None and schedule.distil:
-        with torch.no_grad():
-            wanted = (teacher(x) / schedule.temperature).flatten(0, -2).log_softmax(-1)
-        given = (logits / schedule.temperature).flatten(0, -2).log_softmax(-1)
+    if wanted is not None:
+        given, wanted = ((each / schedule.temperature).flatten(0, -2).log_softmax(-1) for each in (logits, wanted))
         distance = F.kl_div(given, wanted, reduction="batchmean", log_target=True) * schedule.temperature**2
         loss = (1.0 - schedule.distil) * loss + schedule.distil * distance
     if penalty is not None:
         loss = loss + ramp * penalty(seen)
     return loss, _worst(seen)
+
+
+@torch.no_grad()
+def _wanted(teacher: Teacher | None, x: Tensor) -> Tensor | None:
+    return None if teacher is None else teacher(x)
 
 
 def _worst(seen: dict[str, tuple[Activation, Tensor]]) -> tuple[str, float]:

@@ -1,7 +1,7 @@
-"""A pre-norm transformer in torch whose every part has a polynomial form: images, texts and causal decoders."""
+"""A transformer in torch whose every part has a polynomial form: images, texts and causal decoders."""
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class Form:
         extra_norms: batch norms over the scores and inside the feed-forward part, where norm is `batch`.
         power: of attention `power`.
         pooling: which tokens the head sees.
+        order: `pre`, norms before the parts and a last one before the head, or `post`, norms after the sums (BERT).
 
     Raises:
         BadInput: if a size is not positive.
@@ -54,6 +55,7 @@ class Form:
     extra_norms: bool = field(default=True)
     power: int = field(default=4)
     pooling: Pooling = field(default="mean")
+    order: Literal["pre", "post"] = field(default="pre")
 
     def __post_init__(self) -> None:
         for name in ("inputs", "tokens", "width", "layers", "heads", "hidden", "classes"):
@@ -85,10 +87,11 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm layer."""
+    """One layer, its norms before the parts or after the sums."""
 
     def __init__(self, form: Form) -> None:
         super().__init__()
+        self.post = form.order == "post"
         self.norm1, self.norm2 = norm(form.norm, form.width), norm(form.norm, form.width)
         weights = Weights(
             form.attention,
@@ -103,12 +106,15 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Return what the layer hands on (B, n, d)."""
+        if self.post:
+            x = self.norm1(x + self.attention(x, mask))
+            return cast(Tensor, self.norm2(x + self.feed_forward(x)))
         x = x + self.attention(self.norm1(x), mask)
         return x + self.feed_forward(self.norm2(x))
 
 
 class Transformer(nn.Module):
-    """Tokens, learned places, pre-norm layers, a last norm and a head.
+    """Tokens, learned places, layers, a last norm and a head.
 
     Args:
         form: what it is made of.
@@ -119,10 +125,11 @@ class Transformer(nn.Module):
         super().__init__()
         self.form = form
         decoder = form.kind == "decoder"
-        self.embedding = nn.Embedding(form.inputs, form.width) if decoder else nn.Linear(form.inputs, form.width)
+        linear = nn.Linear(form.inputs, form.width)
+        self.embedding: nn.Module = nn.Embedding(form.inputs, form.width) if decoder else linear
         self.place = nn.Parameter(torch.zeros(form.tokens, form.width))
         self.blocks = nn.ModuleList(Block(form) for _ in range(form.layers))
-        self.norm = norm(form.norm, form.width)
+        self.norm = norm(form.norm, form.width) if form.order == "pre" else nn.Identity()
         self.head = nn.Linear(form.width, form.classes)
         self.register_buffer("mask", torch.ones(form.tokens, form.tokens).tril() if form.causal else None)
         with torch.no_grad():
