@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import polynomial_fits, polynomial_simulator
+from benchmarks import polynomial_fits, polynomial_models, polynomial_simulator
 from benchmarks.rows import save
 
 PARTS = {
@@ -11,6 +11,7 @@ PARTS = {
     "budget": polynomial_simulator.budget_rows,
     "simulator": polynomial_simulator.rows,
     "encrypted": polynomial_simulator.encrypted_rows,
+    "models": polynomial_models.rows,
 }
 
 
