@@ -10,6 +10,7 @@ import numpy as np
 
 import unmask.poly
 from benchmarks.polynomial_fits import row
+from benchmarks.polynomial_networks import drawn, made, shrunk
 from benchmarks.rows import Row
 from unmask.errors import UnmaskError
 from unmask.he import library
@@ -19,11 +20,12 @@ from unmask.he.run import execute, ready
 from unmask.poly.budget import Choice, choose
 from unmask.poly.fits import minimax
 from unmask.poly.guard import guard, measure, widened
-from unmask.poly.network import Affine, Attention, Block, FeedForward, Network
+from unmask.poly.network import Block, Network
 from unmask.poly.placement import Chain, place
 from unmask.poly.polynomial import Array, Polynomial
+from unmask.poly.runner import Runner
 from unmask.poly.sensitivity import sites
-from unmask.poly.simulator import Runner, Simulation, simulate
+from unmask.poly.simulator import Simulation, simulate
 from unmask.poly.storage import load_network
 
 FASHION = Path(unmask.poly.__file__).parent / "data" / "fashion-mnist"
@@ -196,72 +198,6 @@ def substituted(network: Network, choice: Choice) -> Network:
         feed = replace(block.feed_forward, activation=choice.polynomials[f"{index}.feed_forward.rise"])
         blocks.append(Block(attention=attention, feed_forward=feed))
     return replace(network, blocks=tuple(blocks))
-
-
-def made(
-    seed: int,
-    *,
-    blocks: int,
-    activation: Polynomial,
-    tokens: int = 16,
-    width: int = 64,
-    heads: int = 4,
-    hidden: int = 128,
-    inputs: int = 49,
-) -> Network:
-    """Return a random network of the size of the Fashion-MNIST one."""
-    rng = np.random.default_rng(seed)
-
-    def affine(out: int, into: int, gain: float = 1.0) -> Affine:
-        weight = gain * rng.standard_normal((out, into)) / np.sqrt(into)
-        return Affine(weight=weight, bias=0.1 * rng.standard_normal(out))
-
-    def block() -> Block:
-        attention = Attention(
-            query=affine(width, width),
-            key=affine(width, width),
-            value=affine(width, width),
-            output=affine(width, width, 0.5),
-            heads=heads,
-            scale=np.full(heads, (width / heads) ** -0.5),
-            shift=0.1 * rng.standard_normal(heads),
-            activation=activation,
-            mask=np.full((tokens, tokens), 1 / tokens),
-        )
-        feed = FeedForward(rise=affine(hidden, width), fall=affine(width, hidden, 0.5), activation=activation)
-        return Block(attention=attention, feed_forward=feed)
-
-    return Network(
-        embedding=affine(width, inputs) if inputs else None,
-        position=0.1 * rng.standard_normal((tokens, width)),
-        blocks=tuple(block() for _ in range(blocks)),
-        head=affine(10, width),
-    )
-
-
-def shrunk(network: Network) -> Network:
-    """Return a network whose residual branches are scaled down until it stays in its intervals, as training does."""
-    x = drawn(network, 64, 99)
-    while any(
-        polynomial.outside(1.5 * network.trace(x)[name]) > 0 for name, polynomial in network.polynomials().items()
-    ):
-        blocks = []
-        for block in network.blocks:
-            rise, query = block.feed_forward.rise, block.attention.query
-            rise = Affine(weight=0.9 * rise.weight, bias=0.9 * rise.bias)
-            query = Affine(weight=0.9 * query.weight, bias=0.9 * query.bias)
-            blocks.append(
-                Block(
-                    attention=replace(block.attention, query=query), feed_forward=replace(block.feed_forward, rise=rise)
-                )
-            )
-        network = replace(network, blocks=tuple(blocks))
-    return network
-
-
-def drawn(network: Network, count: int, seed: int) -> Array:
-    """Return random inputs."""
-    return np.random.default_rng(seed).uniform(-1, 1, (count, network.tokens, network.inputs))
 
 
 def fashion(part: str) -> Array:
