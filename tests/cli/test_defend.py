@@ -10,13 +10,21 @@ import torch
 from tests.cli.conftest import Run
 from tests.tiny import TEXTS, fresh
 from unmask.cli import defend as defend_command
-from unmask.defences.training import loop
+from unmask.defences.training import loop, self_test
+from unmask.defences.training.check import Check
 from unmask.defences.training.loop import CHECKPOINT
 from unmask.defend import defend
 from unmask.errors import BadInput, StorageError
 from unmask.report import comparison
 from unmask.report.folder import load
 from unmask.victims.module import Subject
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the accountants out of the self-test, as they take a second; they have a test of their own."""
+    passed = Check(name="accountants", passed=True, measured="", expected="")
+    monkeypatch.setattr(self_test, "accounted", lambda training, privacy, records: passed)
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +62,7 @@ def test_a_model_is_defended_and_audited(
     written = json.loads((tmp_path / "private" / "defence.json").read_text())
     assert written["defence"]["noise"] == 2.0 and written["defence"]["steps"] == 2
     assert written["guarantee"]["scope"] == "all 2 steps, every intermediate model included"
-    assert all(check["passed"] for check in written["checks"]) and len(written["checks"]) == 8
+    assert all(check["passed"] for check in written["checks"]) and len(written["checks"]) == 9
     assert not (tmp_path / "private" / CHECKPOINT).exists()
 
     audit = ["audit", "--texts", texts, "--attack", "stub", "--no-baseline", "--limit", "1", "--select", "0.value"]
@@ -183,3 +191,38 @@ def test_runs_are_compared_on_one_page(run: Run, models: Path, texts: Path, tmp_
     assert json.loads(out)["utility"] == "accuracy"
     code, _, err = run("compare", tmp_path / "plain")
     assert code == 2 and "are no two runs" in err
+
+
+@pytest.mark.parametrize(("defence", "cell"), [("dp-attention:epsilon=1", "0.probabilities.0"), ("token-noise", "")])
+def test_a_defence_of_activations_chooses_its_surface(
+    run: Run, models: Path, texts: Path, tmp_path: Path, defence: str, cell: str
+) -> None:
+    audit = [
+        "audit",
+        "--model",
+        models / "bert",
+        "--texts",
+        texts,
+        "--limit",
+        "1",
+        "--no-baseline",
+        "--defence",
+        defence,
+    ]
+    code, out, _ = run(*audit, "--dry-run", "--json")
+    plan = json.loads(out)
+    assert code == 0 and plan["defences"][0].startswith(
+        f"{defence.partition(':')[0]}: VOID, the noise was seeded: epsilon 1"
+    )
+    assert plan["threat_model"][2].startswith(("The matrix of scores", "Every token's embedding"))
+    shown = ["--select", "0.value"] if not cell else []
+    code, _, err = run(*audit, *shown, "--cell-seconds", "1s", "--out", tmp_path / "run")
+    assert (code, err) == (0, "")
+    (row,) = json.loads(run("compare", tmp_path / "run", tmp_path / "run", "--out", tmp_path / "c.html", "--json")[1])[
+        "runs"
+    ][:1]
+    assert row["epsilon"] == 1.0 and row["leak"] < 1
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "void here" in page and "Must look alike" in page
+    code, _, err = run(*audit, "--surface", "gradient")
+    assert code == 2 and "--surface attention" in err

@@ -41,7 +41,7 @@ class Measured:
     Args:
         logits: (batch, classes), exact.
         ranges: one for each polynomial.
-        sizes: largest absolute value of each intermediate by name.
+        sizes: largest absolute value of each intermediate by name, and of the `input`.
     """
 
     logits: Array
@@ -63,7 +63,7 @@ def measure(network: Network, x: Array) -> Measured:
         raise BadInput("x", x.shape, "is empty, or holds NaN or infinity", "clean the data")
     polynomials = network.polynomials()
     lows, highs = dict.fromkeys(polynomials, np.inf), dict.fromkeys(polynomials, -np.inf)
-    sizes: dict[str, float] = {}
+    sizes = {"input": float(np.abs(x).max())}
     logits = []
     for start in range(0, len(x), BATCH):
         last = x[:1]

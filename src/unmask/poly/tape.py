@@ -38,22 +38,30 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tape:
-    """Nodes in the order of the computation."""
+    """Nodes in the order of the computation.
+
+    Args:
+        nodes: the results.
+        names: of some of them, to their indices.
+    """
 
     nodes: list[Node] = field(default_factory=list)
+    names: dict[str, int] = field(default_factory=dict)
 
     def add(self, node: Node) -> int:
         """Append a node and return its index."""
         self.nodes.append(node)
         return len(self.nodes) - 1
 
-    def back(self, last: int, seed: Array) -> tuple[Array, Array]:
+    def back(self, last: int, seed: Array, *, watch: dict[str, Array] | None = None) -> tuple[Array, Array]:
         """Return bias and variance of sum(seed * value of the node) for each item of the batch.
 
         Args:
             last: index of the node.
             seed: gradient at it, (batch, ...).
+            watch: if given, the gradient at each named node is put in.
         """
+        named = {} if watch is None else {index: name for name, index in self.names.items()}
         gradients: list[Array | None] = [None] * len(self.nodes)
         gradients[last] = seed
         bias, variance = np.zeros(len(seed)), np.zeros(len(seed))
@@ -62,6 +70,8 @@ class Tape:
             if gradient is None:
                 continue
             node = self.nodes[index]
+            if watch is not None and index in named:
+                watch[named[index]] = gradient
             axes = tuple(range(1, gradient.ndim))
             bias += (gradient * node.bias).sum(axis=axes)
             variance += (gradient**2 * node.variance).sum(axis=axes)

@@ -11,10 +11,11 @@ from torch import nn
 from unmask import settings, storage
 from unmask.defence import Guarantee
 from unmask.defences.dp_sgd import DpSgd
+from unmask.defences.training.check import Check
 from unmask.defences.training.loop import CHECKPOINT, Progress, train
 from unmask.defences.training.losses import chosen
 from unmask.defences.training.plan import Privacy, Training
-from unmask.defences.training.self_test import Check, self_test
+from unmask.defences.training.self_test import self_test
 from unmask.defences.training.utility import utility
 from unmask.errors import BadInput
 from unmask.surfaces.dp_gradient import Reading

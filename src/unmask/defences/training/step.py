@@ -74,7 +74,7 @@ class PrivateStep:
         self.randomness = randomness
         freeze(module, trained)
         listening(module, dropout=dropout)
-        hooks, optimisers = _opacus("opacus.grad_sample"), _opacus("opacus.optimizers")
+        hooks, optimisers = opacus("opacus.grad_sample"), opacus("opacus.optimizers")
         try:
             self.hooks: Any = hooks.GradSampleHooks(module, loss_reduction="sum")
         except NotImplementedError as error:
@@ -212,7 +212,15 @@ def listening(module: nn.Module, *, dropout: bool) -> None:
             child.training = True
 
 
-def _opacus(name: str) -> Any:
+def opacus(name: str) -> Any:
+    """Return a module of Opacus, an optional dependency.
+
+    Args:
+        name: the module.
+
+    Raises:
+        MissingExtra: if it is not installed.
+    """
     try:
         return import_module(name)
     except ImportError as error:
