@@ -206,7 +206,8 @@ def _gap(setting: str, most: float, gap: float, twin: float, count: int, seconds
 
 
 def _shortened(name: str, own: dict[str, Any]) -> str:
-    whole = RECIPES[name].twin[1].epochs
+    plan = RECIPES[name].plan
+    whole = RECIPES[name].twin[1].epochs + (0 if plan.distilled is None else plan.distilled.epochs)
     if own["epochs"] == whole:
         return ""
     return f"{own['epochs']} of the recipe's {whole} epochs; the whole run: {TRAINING} {name}, then {name} twin"
