@@ -48,7 +48,7 @@ def keygen(
 
 def query(
     package: Package,
-    data: Annotated[Path, typer.Option(help="Inputs: .npy, or an image that is cut as in training.")],
+    data: Annotated[Path, typer.Option(help="Picture, cut as in training, or .npy of inputs.")],
     folder: Keys = Path("keys"),
     server: Annotated[str, typer.Option(help="Address of unmask he serve.")] = "http://127.0.0.1:8642",
     top: Annotated[int, typer.Option(help="Classes to show for each input.")] = 3,

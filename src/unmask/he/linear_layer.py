@@ -96,6 +96,11 @@ class LinearLayer:
         return 2
 
     @property
+    def picture(self) -> None:
+        """See `Queryable`."""
+        return None
+
+    @property
     def memory(self) -> int:
         """See `Servable`: a library's base, keys of two polynomials in the whole modulus a digit, encoded diagonals."""
         p = self.parameters

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from unmask.he.backend import Ciphertext, Evaluator
 from unmask.he.parameters import Parameters
+from unmask.he.pictures import Cut
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -63,6 +64,10 @@ class Queryable(Servable, Protocol):
     @property
     def dimensions(self) -> int:
         """Axes of an array of inputs."""
+
+    @property
+    def picture(self) -> Cut | None:
+        """How a picture becomes an input; None if no picture does."""
 
     def pack(self, inputs: Array) -> tuple[Array, ...]:
         """Return the vectors to encrypt, `inputs` of them a query.
