@@ -80,7 +80,7 @@ def query(
         parts = [circuit.unpack([holder.decrypt(part) for part in answer.ciphertexts]) for answer in answers]
     finally:
         closing.close()
-    _show(np.concatenate(parts)[: len(inputs)], circuit, answers, top, json)
+    _show(np.concatenate(parts)[: len(inputs)], circuit, answers, listed.library, top, json)
 
 
 def _same_package(client: "Client", circuit: Queryable, server: str) -> None:
@@ -90,7 +90,7 @@ def _same_package(client: "Client", circuit: Queryable, server: str) -> None:
         raise BadInput("package", circuit.digest, rule, "ask whoever runs the server for its package.json")
 
 
-def _show(outputs: Array, circuit: Queryable, answers: "list[Answer]", top: int, json: bool) -> None:
+def _show(outputs: Array, circuit: Queryable, answers: "list[Answer]", backend: str, top: int, json: bool) -> None:
     ranked = [_ranked(values, circuit.classes, top) for values in outputs.reshape(-1, outputs.shape[-1])]
     seconds = sum(answer.seconds for answer in answers)
     if json:
@@ -100,7 +100,10 @@ def _show(outputs: Array, circuit: Queryable, answers: "list[Answer]", top: int,
         return
     for index, best in enumerate(ranked):
         print(f"{index}: " + ", ".join(f"{name} {value:.4f}" for name, value in best))
-    console.note(f"computed encrypted in {seconds:.1f} s; the server saw ciphertexts only")
+    if backend == "simulator":
+        console.note(f"simulated in {seconds:.1f} s; nothing was hidden: make keys without --backend simulator")
+    else:
+        console.note(f"computed encrypted in {seconds:.1f} s; the server saw ciphertexts only")
 
 
 def _ranked(values: Array, classes: tuple[str, ...], top: int) -> list[tuple[str, float]]:
