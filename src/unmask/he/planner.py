@@ -34,7 +34,7 @@ class Plan:
         set_up: of handing over the weights.
         keys: rotation keys, the one for relinearising aside.
         seconds: of one run on one idle core; two take about 0.6 of it.
-        key_bytes: of all evaluation keys.
+        key_bytes: of all evaluation keys, and of what bootstrapping precomputes.
         weight_bytes: of what is held encoded.
         working_bytes: of ciphertexts at the widest step.
         sent_bytes: of a query.
@@ -114,7 +114,7 @@ def plan(package: Package, *, costs: Costs | None = None) -> Plan:
         set_up=set_up,
         keys=len(program.rotations),
         seconds=tally.seconds,
-        key_bytes=(len(program.rotations) + 1) * costs.key_bytes,
+        key_bytes=(len(program.rotations) + 1) * costs.key_bytes + bool(program.bootstraps) * costs.bootstrap_bytes,
         weight_bytes=tally.resident,
         working_bytes=(wide + 6) * package.parameters.ciphertext_bytes(program.levels),
         sent_bytes=len(program.inputs) * package.parameters.ciphertext_bytes(program.levels),
