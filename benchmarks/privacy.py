@@ -2,7 +2,16 @@
 
 import sys
 
-from benchmarks import privacy_accounting, privacy_audit, privacy_decoding, privacy_gradient, privacy_releases
+from benchmarks import (
+    privacy_accounting,
+    privacy_audit,
+    privacy_decoding,
+    privacy_gradient,
+    privacy_releases,
+    privacy_selftest,
+    privacy_smollm,
+    privacy_training,
+)
 from benchmarks.rows import save
 
 PARTS = {
@@ -13,6 +22,9 @@ PARTS = {
     "matrix": privacy_releases.matrix_rows,
     "decoding": privacy_decoding.rows,
     "audit": privacy_audit.rows,
+    "selftest": privacy_selftest.rows,
+    "smollm": privacy_smollm.rows,
+    "training": privacy_training.rows,
     "gradient": privacy_gradient.rows,
 }
 

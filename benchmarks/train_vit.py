@@ -71,9 +71,9 @@ def split(name: str, shape: VitShape) -> tuple[Images, Images]:
     )
 
 
-def augmented(pixels: Tensor, draw: torch.Generator) -> Tensor:
-    """Return a batch moved by up to 2 pixels and mirrored half of the time, image by image."""
-    down, across = (torch.randint(-2, 3, (len(pixels),), generator=draw) for _ in range(2))
+def augmented(pixels: Tensor, draw: torch.Generator, reach: int = 2) -> Tensor:
+    """Return a batch moved by up to `reach` pixels and mirrored half of the time, image by image."""
+    down, across = (torch.randint(-reach, reach + 1, (len(pixels),), generator=draw) for _ in range(2))
     mirrored = torch.rand(len(pixels), generator=draw) < 0.5
     side = pixels.shape[-1]
     rows = (torch.arange(side)[None] + down[:, None]).clamp(0, side - 1)

@@ -315,6 +315,7 @@ def audit(
     plan = replace(
         plan_of(who, items, defended.protected(cells, defences), chosen, batch=batch),
         guarantees=defended.stated(cells, defences),
+        trained=defended.training_of(model),
         seed=seed,
         run_seconds=float(run_seconds),
         budget=None if budget is None else float(budget),

@@ -20,6 +20,11 @@ class Guarantee:
         neighbours: which data sets must look alike, such as `add or remove one`; empty as above.
         accountant: how epsilon was composed; empty as above.
         security: bits of security of an encryption, such as `128 bits`, or `none: empirical only`.
+        scope: what one such release covers, such as `one matrix, one head`.
+        status: `claimed`, `tested` (an audit tried to refute it) or `proved` (see docs/guarantees).
+        arithmetic: `real` if the proof needs exact real numbers, which floats are not; `exact` if it covers what is
+            computed; either may name the sampler.
+        void: whether the noise was seeded, so that whoever has the seed subtracts it and nothing holds.
 
     Raises:
         BadInput: if epsilon comes without delta, unit, neighbouring relation or accountant.
@@ -35,6 +40,10 @@ class Guarantee:
     neighbours: str = field(default="")
     accountant: str = field(default="")
     security: str = field(default=EMPIRICAL)
+    scope: str = field(default="")
+    status: str = field(default="claimed")
+    arithmetic: str = field(default="real")
+    void: bool = field(default=False)
 
     def __post_init__(self) -> None:
         if self.epsilon is not None and (self.delta is None or not (self.unit and self.neighbours and self.accountant)):
@@ -44,8 +53,28 @@ class Guarantee:
     def __str__(self) -> str:
         if self.epsilon is None:
             return self.security
-        scope = f"per {self.unit} ({self.neighbours}), {self.accountant} accountant"
-        return f"epsilon {self.epsilon:g}, delta {self.delta:g} {scope}"
+        covers = f", {self.scope}" if self.scope else ""
+        text = (
+            f"epsilon {self.epsilon:g}, delta {self.delta:g} per {self.unit} ({self.neighbours}){covers}, "
+            f"{self.accountant} accountant [{self.status}, {self.arithmetic} arithmetic]"
+        )
+        return f"VOID, the noise was seeded: {text}" if self.void else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """A defence's name with what it guarantees, as it stands in a run's folder.
+
+    Args:
+        name: the registered name.
+        guarantee: what holds; void where the run drew the noise from its seed.
+    """
+
+    name: str
+    guarantee: Guarantee
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.guarantee}"
 
 
 @runtime_checkable

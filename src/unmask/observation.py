@@ -111,6 +111,8 @@ class ActivationKnowledge:
         permuted: whether the rows (tokens) come in an unknown order, the same at every site.
         kept: positions of the rows that were seen, or None for all of them, or if they are unknown.
         length: number of tokens of the input, or None if rows are missing and neither which nor how many is known.
+        mechanism: a sentence about the private mechanism behind what is seen; empty if there is none.
+        spread: by site name, the squared relative error that the mechanism brings in on public texts.
     """
 
     dtype: str = field(default="float32")
@@ -120,11 +122,14 @@ class ActivationKnowledge:
     permuted: bool = field(default=False)
     kept: tuple[int, ...] | None = field(default=None)
     length: int | None = field(default=None)
+    mechanism: str = field(default="")
+    spread: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
         """Whether a replay of the true input must reproduce the tensors to rounding."""
-        return self.dtype == "float32" and self.noise == 0 and self.prune == 0 and self.clip is None
+        untouched = self.dtype == "float32" and self.noise == 0 and self.prune == 0 and self.clip is None
+        return untouched and not self.mechanism
 
     def sentences(self) -> tuple[str, ...]:
         """Return the threat model in words, one sentence per fact."""
@@ -138,6 +143,7 @@ class ActivationKnowledge:
         return (
             "The adversary knows the weights and how inputs are encoded.",
             f"It sees activations of one forward pass: {rows}.",
+            *([self.mechanism] if self.mechanism else []),
             _released(self),
         )
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from unmask.attacks.weights import parameter_span
+from unmask.attacks.weights.last_column import last_column
 from unmask.attacks.weights.parameter_span import ParameterSpan
 from unmask.errors import BadInput
 from unmask.rng import generator
@@ -73,6 +74,22 @@ def test_a_turned_gate_spoils_no_image_and_is_set_right_by_the_images_of_the_oth
     assert worst < 1e-11
     assert guess.loss < 1e-11
     assert f"{10 if mended else 9} of 10 guesses open exactly the neurons" in guess.note
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_last_missing_column_comes_from_what_the_others_leave(bias: bool) -> None:
+    observation, images = observed((512,), "float32", bias)
+    attack, noise = ParameterSpan(), generator(0, "attack")
+    factored, kept, basis = attack._factored(observation, noise)
+    assert observation.start is not None
+    z = observation.model.inputs(images) @ observation.start["layer.0.weight"].double()[kept].T
+    gates = (z > 0).double().T
+    for missing in range(10):
+        known = torch.cat([gates[:, :missing], gates[:, missing + 1 :]], 1)
+        column = last_column(observation, factored, kept, known, basis)
+        assert column is not None and torch.equal(column, gates[:, missing])
+    # Two columns are missing: what is left is no image's.
+    assert last_column(observation, factored, kept, torch.cat([gates[:, :8], gates[:, :1]], 1), basis) is None
 
 
 def test_a_shuffled_weight_change_gives_no_image() -> None:

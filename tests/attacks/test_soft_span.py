@@ -3,11 +3,15 @@ from itertools import pairwise
 import pytest
 import torch
 
+from tests.tiny import victim
 from unmask.attacks.bag import EmbeddingBag
 from unmask.attacks.labels import from_head_bias, from_head_weight, from_replay
 from unmask.attacks.layout import labellings
 from unmask.attacks.matching.soft_span import SoftSpan
+from unmask.attacks.span import SpanSearch
 from unmask.rng import generator
+from unmask.surfaces.dp_gradient import DpGradientSurface
+from unmask.surfaces.gradient import GradientSurface
 
 TEXT = "w3 w41 w5 w90 w26 w11"
 
@@ -38,12 +42,12 @@ def test_length_and_label_need_not_be_known(observe) -> None:
     assert hits(ids, last.tokens) == 1
 
 
-def test_noise_alone_is_named_absent(observe) -> None:
+def test_noise_alone_gives_an_empty_guess(observe) -> None:
     # A ratio of noise to gradient so high that what is seen is as good as all noise.
     observation, _ = observe([TEXT], [1], ["layer.0.query.weight"], noise=100.0)
     observation.tensors["layer.0.query.weight"] = torch.randn(32, 32)
     (only,) = SoftSpan().run(observation, generator(0))
-    assert only.absent and only.done
+    assert only.done and not only.absent and (only.tokens, only.loss) == ((), 1.0)
 
 
 def test_guesses_only_get_better_and_repeat_with_the_seed(observe) -> None:
@@ -88,3 +92,12 @@ def test_a_label_that_the_head_shows_is_the_only_one_to_try(observe) -> None:
     assert labellings(unseen, 1).tolist() == [[0], [1], [2]]
     noisy, _ = observe([TEXT], [2], ["layer.1.key.weight", "classifier.weight"], labels=None, noise=0.1)
     assert len(labellings(noisy, 1)) == 3
+
+
+@pytest.mark.parametrize("attack", [SoftSpan(), SpanSearch()])
+def test_what_noise_hides_is_not_called_absent(attack: SoftSpan | SpanSearch) -> None:
+    who = victim("bert", 1)
+    base = GradientSurface(select="0.query", knows_labels=True, knows_lengths=True)
+    seen = DpGradientSurface(base=base, clip=1.0, noise=100.0).observe(who, generator(0))
+    *_, last = attack.run(seen, generator(0))
+    assert not last.absent and last.tokens == () and last.loss == 1.0

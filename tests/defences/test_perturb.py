@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from tests.tiny import victim
@@ -31,6 +33,10 @@ def test_settings_are_checked() -> None:
 
 def test_a_guarantee_states_all_of_it() -> None:
     whole = Guarantee(epsilon=1.0, delta=1e-5, unit="sequence", neighbours="add or remove one", accountant="PLD")
-    assert str(whole) == "epsilon 1, delta 1e-05 per sequence (add or remove one), PLD accountant"
+    assert str(whole) == (
+        "epsilon 1, delta 1e-05 per sequence (add or remove one), PLD accountant [claimed, real arithmetic]"
+    )
+    assert str(replace(whole, scope="one step", void=True)).startswith("VOID, the noise was seeded: epsilon 1, delta")
+    assert "(add or remove one), one step, PLD" in str(replace(whole, scope="one step"))
     with pytest.raises(BadInput, match="epsilon alone"):
         Guarantee(epsilon=1.0)

@@ -74,3 +74,13 @@ def test_the_ledger_adds_renyi_curves_and_keeps_delta() -> None:
         Spent(name="both", epsilon=1.0, mu=1.0)
     with pytest.raises(BadInput, match="mu"):
         Spent(name="none", mu=0.0)
+
+
+def test_noise_that_promises_nothing_is_refused() -> None:
+    with pytest.raises(BadInput, match="promises nothing"):
+        accountant.epsilon_of(0.01, 1.0, 1, 1e-5)
+    # A claim about it is still an upper bound, which meets the accountant's where that begins.
+    faint = accountant.claim(0.0499, 0.5, 2, 1e-5)
+    assert faint.accountant == "analytic Gaussian without sampling"
+    assert faint.epsilon == pytest.approx(gaussian.epsilon_of(1e-5, 0.0499 / 2**0.5))
+    assert 400 < faint.epsilon < 600

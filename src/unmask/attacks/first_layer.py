@@ -10,6 +10,7 @@ from unmask.attacks.layout import allowed_tokens
 from unmask.attacks.rehearsal import Rehearsal
 from unmask.attacks.spans import visible_space
 from unmask.attacks.threshold import between
+from unmask.attacks.unseen import unseen
 from unmask.attacks.vocabulary_test import vocabulary_distances
 from unmask.observation import Observation
 from unmask.public import Place
@@ -54,7 +55,7 @@ def read_sentence(observation: Observation, place: Place, rehearsed: Rehearsal) 
     space = visible_space(observation, place)
     if space.rank == 0:
         note = "the gradient is zero, or no larger than its noise"
-        yield Reconstruction(tokens=(), loss=float("inf"), note=note, absent=True, done=True)
+        yield unseen(observation, note)
         return
     known = len(vocabulary.prefix) + len(vocabulary.suffix)
     length = min(max(space.rank + rehearsed.missing, known), observation.model.max_length)

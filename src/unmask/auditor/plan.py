@@ -1,11 +1,13 @@
 """What an audit sets out to do, before anything is computed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from unmask import settings
 from unmask.attack import Attack
 from unmask.auditor.subject import Subject
+from unmask.defence import Stated
 from unmask.observation import Seen
 from unmask.record import Cell
 from unmask.surface import Surface
@@ -59,7 +61,8 @@ class Plan:
         seed: the run's seed.
         run_seconds: time limit of one attack on one observation.
         budget: time limit of the whole audit in seconds, or None.
-        guarantees: what the defences in the cells' surfaces promise, one sentence each; kept for the report.
+        guarantees: what the defences in the cells' surfaces promise; kept for the report.
+        trained: how the model was defended when it was trained, from the file beside it; kept for the report.
         show_private: whether texts are recorded unmasked.
         fail_on: highest leak that passes, or None; kept for the report.
         command: the command line; kept for the report.
@@ -73,7 +76,8 @@ class Plan:
     seed: int = field(default=0)
     run_seconds: float = field(default=60.0)
     budget: float | None = field(default=None)
-    guarantees: tuple[str, ...] = field(default=())
+    guarantees: tuple[Stated, ...] = field(default=())
+    trained: Mapping[str, object] = field(default_factory=dict)
     show_private: bool = field(default=False)
     fail_on: float | None = field(default=None)
     command: tuple[str, ...] = field(default=())

@@ -9,7 +9,8 @@ import typer
 from unmask.errors import UnmaskError
 
 # `list.py` would hide the built-in `list` in this package.
-COMMANDS = {name: name for name in ("audit", "account", "report", "info", "capture", "doctor")} | {"list": "listing"}
+MODULES = ("audit", "defend", "compare", "account", "report", "info", "capture", "doctor")
+COMMANDS = {name: name for name in MODULES} | {"list": "listing"}
 # Each is a module with a typer `app` of several commands.
 GROUPS = ("poly", "he")
 

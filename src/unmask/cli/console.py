@@ -72,3 +72,17 @@ def bar() -> Iterator[Callable[[Step], None]]:
                 progress.update(task, description=f"{where}, {now.job.role.attack.name}, text {now.job.item + 1}")
 
         yield step
+
+
+@contextmanager
+def steps(task: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr during the block; yield what to call with done and total.
+
+    Args:
+        task: what is done.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        shown = progress.add_task(task, total=None)
+        yield lambda done, total: progress.update(shown, total=total, completed=done)

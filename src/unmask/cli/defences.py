@@ -1,18 +1,37 @@
 """The `--defence` option: a registered name with its settings, as in `dp-sgd:noise=1.0,clip=0.5`."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from unmask.cli.options import GRADIENT
 from unmask.defence import Defence
 from unmask.errors import BadInput
 from unmask.registry import Group, make
 
 Option = Annotated[
     list[str] | None,
-    typer.Option(help="Protect what is seen: NAME or NAME:key=value,key=value, such as dp-sgd:noise=1.0; may repeat."),
+    typer.Option(
+        help="Protect what is seen: NAME or NAME:key=value,key=value, such as dp-sgd:noise=1.0 or "
+        "dp-attention:epsilon=1; may repeat."
+    ),
 ]
+
+
+SEEN = {"dp-attention": ("attention", "0.probabilities.0"), "token-noise": ("attention", "grid")}
+"""Surface and selection of the audit where a defence fits one surface alone and the user names none."""
+
+
+def home(texts: Sequence[str]) -> tuple[str, str | None]:
+    """Return the surface that defences fit, and what is selected there unless the user says otherwise.
+
+    Args:
+        texts: what was given to `--defence`.
+    """
+    found = [SEEN[name] for name in (text.partition(":")[0] for text in texts) if name in SEEN]
+    return found[0] if found else (GRADIENT, None)
 
 
 def parse(text: str) -> Defence:

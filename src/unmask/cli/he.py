@@ -5,7 +5,7 @@ A command registers itself with one line here: `app.command("compile")(he_compil
 
 import typer
 
-from unmask.cli import he_query, he_serve, he_setup
+from unmask.cli import he_compile, he_query, he_serve, he_setup
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,6 +14,8 @@ app = typer.Typer(
     help="Encrypted inference: the server computes on ciphertexts, and only the client has the secret key.",
 )
 app.command("setup")(he_setup.command)
+app.command("plan")(he_compile.plan)
+app.command("compile")(he_compile.compile_)
 app.command("keygen")(he_query.keygen)
 app.command("serve")(he_serve.command)
 app.command("query")(he_query.query)

@@ -1,30 +1,36 @@
 """DP-SGD: every sequence's gradient is clipped, and the step is noised before it leaves the client."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import ClassVar
 
 from unmask.defence import Guarantee
+from unmask.defences.guaranteed import guaranteed
 from unmask.errors import BadInput
 from unmask.privacy import accountant
+from unmask.privacy.checks import budget
 from unmask.surface import Scenario
 from unmask.surfaces.dp_gradient import DpGradientSurface, Reading
 from unmask.surfaces.gradient import GradientSurface
+from unmask.surfaces.selector import ALL
 
 
 @dataclass(frozen=True, kw_only=True)
 class DpSgd:
-    """Clip to `clip`, add noise of deviation `noise * clip`; epsilon counts all steps and every model between.
+    """Clip to `clip`, add noise of deviation `sigma * clip`; epsilon counts all steps and every model between.
 
     An audit draws its noise from its seed so that it can be repeated; its own release is therefore void, and the
     guarantee is that of the same step with fresh randomness.
 
     Args:
-        noise: deviation of the noise over the clipping norm.
+        epsilon: the guarantee that sigma is found for, instead of `noise`.
+        noise: sigma, deviation of the noise over the clipping norm; 1 unless it or epsilon is given.
         clip: norm to which every sequence's gradient is scaled down.
         rate: expected batch size over the number of training sequences.
         steps: number of steps that are released.
         delta: of the guarantee; below one over the number of training sequences.
         reading: `released`, or `pre-noise` to reproduce attacks that read the gradient before it is protected.
+        train: which parameters the steps move, in the language of selections.
 
     Raises:
         BadInput: if a setting is out of its range.
@@ -35,15 +41,33 @@ class DpSgd:
     """
 
     name: ClassVar[str] = "dp-sgd"
-    noise: float = field(default=1.0)
+    epsilon: float | None = field(default=None)
+    noise: float | None = field(default=None)
     clip: float = field(default=1.0)
     rate: float = field(default=1.0)
     steps: int = field(default=1)
     delta: float = field(default=1e-5)
     reading: Reading = field(default=Reading.RELEASED)
+    train: str = field(default=ALL)
 
     def __post_init__(self) -> None:
-        DpGradientSurface(clip=self.clip, noise=self.noise)
+        if self.epsilon is not None:
+            budget(self.epsilon, self.delta)
+            if self.noise is not None:
+                raise BadInput("noise", self.noise, "comes on top of epsilon", "give one, and the other follows")
+        DpGradientSurface(clip=self.clip, noise=self.noise or 0.0)
+
+    @cached_property
+    def sigma(self) -> float:
+        """Deviation of the noise over the clipping norm.
+
+        Raises:
+            BadInput: if it has to be found, and rate or steps is out of range.
+            MissingExtra: if it has to be found, and the accountant is not installed.
+        """
+        if self.epsilon is not None:
+            return accountant.noise_for(self.epsilon, self.delta, self.rate, self.steps)
+        return 1.0 if self.noise is None else self.noise
 
     def protect(self, scenario: Scenario) -> Scenario:
         """Return the scenario in which the gradient comes from a DP-SGD step.
@@ -53,7 +77,9 @@ class DpSgd:
         """
         if not isinstance(scenario.surface, GradientSurface):
             raise BadInput("--defence", self.name, f"does not protect {scenario.surface.name}", "audit the gradient")
-        surface = DpGradientSurface(base=scenario.surface, clip=self.clip, noise=self.noise, reading=self.reading)
+        surface = DpGradientSurface(
+            base=scenario.surface, clip=self.clip, noise=self.sigma, reading=self.reading, train=self.train
+        )
         return replace(scenario, surface=surface)
 
     def guarantee(self, scenario: Scenario | None) -> Guarantee:
@@ -63,13 +89,7 @@ class DpSgd:
             BadInput: if rate, steps or delta is out of range.
             MissingExtra: if the accountant is not installed.
         """
-        if self.reading is Reading.PRE_NOISE or not self.noise:
+        if self.reading is Reading.PRE_NOISE or not self.sigma:
             return Guarantee()
-        claim = accountant.claim(self.noise, self.rate, self.steps, self.delta, unit="one training sequence")
-        return Guarantee(
-            epsilon=claim.epsilon,
-            delta=claim.delta,
-            unit=claim.unit,
-            neighbours=claim.neighbours,
-            accountant=claim.accountant,
-        )
+        claim = accountant.claim(self.sigma, self.rate, self.steps, self.delta, unit="one training sequence")
+        return guaranteed(claim)

@@ -17,6 +17,8 @@ from unmask.he.program import Program
 from unmask.poly.network import Attention, Network
 
 RINGS = (14, 15, 16)
+CLOSE = 1.2
+"""Among packages up to so much slower than the fastest, the smallest is taken."""
 MARGIN = 1.5
 """Representations are divided by so much more than their largest calibration value before a bootstrap."""
 
@@ -116,8 +118,11 @@ def compile_network(
         except BadInput as reason:
             reasons.append(reason)
     if not made:
-        raise _refused(network, reasons[-1], parameters, batch, calibration, memory, rings)
-    return min(made, key=lambda pair: pair[1].seconds / pair[1].batch)
+        refusal: BadInput = _refused(network, reasons[0], parameters, batch, calibration, memory, rings)
+        raise refusal
+    least = min(plan.seconds / plan.batch for _, plan in made)
+    close = [pair for pair in made if pair[1].seconds / pair[1].batch <= CLOSE * least]
+    return min(close, key=lambda pair: pair[1].memory)
 
 
 def _leveled(network: Network, rings: Sequence[int]) -> list[Parameters]:
@@ -163,7 +168,11 @@ def _package(
 
 
 def _scale(network: Network, calibration: Array | None) -> float:
-    """Return what representations are divided by so that they lie in [-1, 1]."""
+    """Return what representations are divided by so that they lie in [-1, 1].
+
+    Raises:
+        BadInput: if there are no inputs to tell.
+    """
     if calibration is None:
         remedy = "give inputs that show its ranges, as `calibration`"
         raise BadInput("network", len(network.blocks), "blocks have to be refreshed in between", remedy)
@@ -187,16 +196,17 @@ def _refused(
     memory: int,
     rings: Sequence[int],
 ) -> BadInput:
-    """Return the refusal, with the nearest network that fits: first with fewer blocks, then with fewer tokens too."""
+    """Return the refusal, with the nearest network that fits: the same with fewer blocks."""
     for blocks in range(len(network.blocks) - 1, 0, -1):
         smaller = replace(network, blocks=network.blocks[:blocks])
-        choices = [parameters] if parameters else [*_leveled(smaller, rings), refreshing(max(rings))]
+        choices = [parameters] if parameters else _leveled(smaller, rings)
         for choice in choices:
             try:
                 _package(smaller, choice, batch, calibration, memory)
             except BadInput:
                 continue
-            return BadInput("network", reason.value, f"{reason.rule}", f"the nearest that fits has {blocks} blocks")
+            near = f"take {blocks} block{'s' * (blocks > 1)}: the nearest network that fits"
+            return BadInput(reason.argument, reason.value, reason.rule, f"{reason.remedy}; or {near}")
     return reason
 
 

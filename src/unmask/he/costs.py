@@ -131,7 +131,7 @@ class Costs:
         width = ceil((self.parameters.levels + 1) / self.parameters.parts)
         return towers, ceil(towers / width), width
 
-    def _seconds(self, transforms: float, products: float) -> float:
+    def _seconds(self, transforms: int, products: int) -> float:
         words = 2**self.parameters.ring
         scaled = transforms * self.parameters.ring / 16
         return 1e-9 * words * (self.speed.transform * scaled + self.speed.multiply * products)

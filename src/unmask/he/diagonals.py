@@ -57,6 +57,9 @@ def folded(matrices: Sequence[Matrix], packing: Packing) -> Diagonals:
     Args:
         matrices: at most `blocks`.
         packing: the axes.
+
+    Raises:
+        BadInput: if there are more maps than blocks.
     """
     group = packing.blocks // power(len(matrices))
     if not group:

@@ -106,6 +106,9 @@ def rise(builder: Builder, x: Stream, part: FeedForward, layer: str) -> tuple[st
     """Append the first half of a feed-forward part; return the activated units and the maps that end it.
 
     The hidden units lie in groups of `width`, each in a group of blocks of its own.
+
+    Raises:
+        BadInput: if there are more hidden units than places.
     """
     packing, activation = builder.packing, reduced(part.activation)
     hidden = len(part.rise.bias)
@@ -143,6 +146,9 @@ def network(builder: Builder, net: Network, scale: float) -> tuple[str, ...]:
         builder: a circuit that is empty.
         net: what to lower.
         scale: representations between layers are divided by it.
+
+    Raises:
+        BadInput: if there is no block.
     """
     packing = builder.packing
     if not net.blocks:
@@ -260,6 +266,8 @@ def _wide(builder: Builder, x: Stream, net: Network) -> tuple[str, ...]:
     packing, classes = builder.packing, len(net.head.bias)
     share = packing.tokens if net.pooling == "mean" else 1
     cuts = [slice(start, min(start + packing.width, classes)) for start in range(0, classes, packing.width)]
+    # Empty groups at the end, so that all ciphertexts are read alike.
+    cuts += [slice(0, 0)] * (-len(cuts) % min(packing.blocks, power(len(cuts))))
     outputs = []
     for index in range(0, len(cuts), packing.blocks):
         here = cuts[index : index + packing.blocks]

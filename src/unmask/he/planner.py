@@ -1,7 +1,7 @@
 """What a circuit will take, before any key is made: levels, keys, operations, seconds and bytes."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -77,6 +77,11 @@ class Plan:
             ("seconds", f"{self.seconds:.1f}, {self.seconds / self.batch:.1f} an input"),
             ("memory", f"{_gigabytes(self.memory)} on the server, {_gigabytes(self.sent_bytes)} a query"),
         ]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON holds them."""
+        plain = asdict(self) | {"memory": self.memory, "streamed": sorted(self.streamed)}
+        return plain | {"parameters": self.parameters.to_json(), "key_switches": self.counts.key_switches}
 
     def _stream(self) -> str:
         return f"{len(self.streamed)} maps encoded on the fly" if self.streamed else "all held"
@@ -159,7 +164,7 @@ def refreshing(ring: int = 16, *, scale: int = 50, first: int = 55) -> Parameter
     """
     budget = REFRESHING[0]
     for levels in range(40, 0, -1):
-        for digits in range(1, 7):
+        for digits in range(1, 4):
             try:
                 made = Parameters(ring=ring, levels=levels, scale=scale, first=first, digits=digits, budget=budget)
                 if made.refreshed >= 1:

@@ -1,15 +1,19 @@
 """DP-SGD: epsilon of many steps of a Poisson-subsampled Gaussian, by privacy loss distributions."""
 
+import math
 from importlib import import_module
 from typing import Any
 
 from scipy.optimize import brentq
 
 from unmask.errors import BadInput, MissingExtra
+from unmask.privacy import gaussian
 from unmask.privacy.checks import at_least_one, budget, positive, probability
 from unmask.privacy.claim import Claim
 
 ACCOUNTANT = "PLD"
+LEAST = 0.05
+"""Noise below which one step alone loses hundreds: the grid of losses would not fit in memory."""
 
 
 def epsilon_of(noise: float, rate: float, steps: int, delta: float) -> float:
@@ -77,18 +81,22 @@ def claim(noise: float, rate: float, steps: int, delta: float, *, unit: str = "o
         delta: as there.
         unit: what one element of the sampled data set is.
     """
+    # So little noise is accounted for as if everybody took part in every step: never less than the truth.
+    faint = positive("noise", noise) < LEAST
+    bound = gaussian.epsilon_of(delta, noise / math.sqrt(at_least_one("steps", steps))) if faint else None
     return Claim(
-        epsilon=epsilon_of(noise, rate, steps, delta),
+        epsilon=epsilon_of(noise, rate, steps, delta) if bound is None else bound,
         delta=delta,
         unit=unit,
         neighbours=f"add or remove {unit}",
-        accountant=ACCOUNTANT,
-        scope=f"all {steps} steps, every intermediate model included",
+        accountant="analytic Gaussian without sampling" if faint else ACCOUNTANT,
+        scope=f"all {steps} steps, every intermediate model included" if steps > 1 else "one step",
     )
 
 
 def _composed(noise: float, rate: float, steps: int) -> Any:
-    positive("noise", noise)
+    if positive("noise", noise) < LEAST:
+        raise BadInput("noise", noise, "promises nothing: one step would lose hundreds", "give more")
     at_least_one("steps", steps)
     if not 0 < rate <= 1:
         raise BadInput("rate", rate, "is not in (0, 1]", "give the expected batch size over the number of examples")

@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Run:
         parameters: number of parameters of the model, 0 if unknown.
         grid: the planned cells, then cells that only records name.
         records: the finished records, each key once.
+        guarantees: what the defences promise: name, epsilon, delta, unit and the rest of a guarantee.
+        trained: how the model was defended when it was trained: guarantee, utility and more; empty if it was not.
     """
 
     path: Path
@@ -65,6 +67,8 @@ class Run:
     parameters: int
     grid: tuple[Planned, ...]
     records: tuple[Record, ...]
+    guarantees: tuple[Mapping[str, object], ...] = field(default=())
+    trained: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load(path: Path) -> Run:
@@ -96,6 +100,8 @@ def load(path: Path) -> Run:
         parameters=int(head.get("parameters", 0)),
         grid=_grid(head.get("grid", ()), records, SURFACES.get(str(surface.get("name")), "component")),
         records=records,
+        guarantees=tuple(_mapping(each) for each in head.get("guarantees", ()) if isinstance(each, dict)),
+        trained=_mapping(head.get("trained")),
     )
 
 

@@ -15,6 +15,7 @@ from unmask.report import figures, form, headline, heatmap, numbers, overview, p
 from unmask.report.cells import State, cells
 from unmask.report.folder import Run, load
 from unmask.report.kinds import TEXT
+from unmask.report.promises import promises
 from unmask.report.recovered import folds
 from unmask.report.rows import rows
 from unmask.report.threat import threat_model
@@ -54,13 +55,13 @@ def render(run: Run) -> str:
     grid = cells(run.grid, table)
     kind = grid[0].kind if grid else TEXT
     tracks, ticks = figures.times(grid)
-    script = _asset("page.js")
-    template = _environment().get_template("page.html.j2")
+    script = asset("page.js")
+    template = environment().get_template("page.html.j2")
     return template.render(
         run=run,
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        style=Markup(_asset("page.css") + _asset("figures.css") + palette.css() + heatmap.css(kind)),
+        style=Markup(asset("page.css") + asset("figures.css") + palette.css() + heatmap.css(kind)),
         sentence=headline.sentence(grid),
         details=headline.details(grid),
         verdict=headline.verdict(table, grid, run.fail_on),
@@ -75,6 +76,7 @@ def render(run: Run) -> str:
         times=tracks,
         ticks=ticks,
         threat=threat_model(run.records),
+        promises=promises(run),
         attacks=overview.attacks(table),
         settings=overview.settings(run),
         rows=table,
@@ -90,7 +92,8 @@ def summary(run: Path) -> Mapping[str, object]:
     Keys: `headline` and `details` (sentences), `kind` (text or image), `leak` (highest mean over cells
     and attacks of ROUGE-1 for texts or SSIM for images, in [0, 1]), `leak_score` (which of the two),
     `leak_cell`, `fail_on`, `leaks` (whether `leak > fail_on`, None without a limit), `cells` (number
-    per state), `records`, `texts` (how many secrets), `attacks`, `threat_model`, `rows`, `model`,
+    per state), `records`, `texts` (how many secrets), `attacks`, `threat_model`, `guarantees` (of the
+    defences), `trained` (how the model was defended in training), `rows`, `model`,
     `surface`, `seed`, `command`, `versions`, `schema`.
 
     Args:
@@ -130,11 +133,14 @@ def summary(run: Path) -> Mapping[str, object]:
         "texts": len({record.item.get("index", 0) for record in found.records}),
         "attacks": [asdict(attack) for attack in overview.attacks(table)],
         "threat_model": asdict(threat_model(found.records)),
+        "guarantees": [dict(each) for each in found.guarantees],
+        "trained": dict(found.trained),
         "rows": [asdict(row) for row in table],
     }
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the template engine with the page's own ways of writing numbers."""
     environment = Environment(
         loader=PackageLoader("unmask.report"),
         autoescape=True,
@@ -156,6 +162,11 @@ def _environment() -> Environment:
     return environment
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a style sheet or a script.
+
+    Args:
+        name: its file among the templates.
+    """
     # Read as text: `{#` is a comment to the template engine and an identifier to CSS.
     return files("unmask.report").joinpath("templates", name).read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from unmask.observation import Observation
 from unmask.surface import Release
 from unmask.surfaces.gradient import GradientSurface, as_seen, check
 from unmask.surfaces.release import perturb
-from unmask.surfaces.selector import select
+from unmask.surfaces.selector import ALL, select
 from unmask.victim import Secret, Victim
 
 
@@ -32,14 +32,15 @@ class Reading(StrEnum):
 class DpGradientSurface:
     """Some tensors of `(sum_b g_b min(1, C / ||g_b||) + sigma C z) / B`, z standard normal in every entry.
 
-    The norm of a sequence's gradient `g_b` is taken over all parameters of the model, seen or not. The loss of a
-    sequence is the mean over its own predicted tokens, or its class's cross-entropy.
+    The norm of a sequence's gradient `g_b` is taken over all trained parameters of the model, seen or not. The loss of
+    a sequence is the mean over its own predicted tokens, or its class's cross-entropy.
 
     Args:
         base: which tensors are seen, and what is known of the batch; its release is applied on top.
         clip: C.
         noise: sigma, the noise's deviation over C.
         reading: where in the step the adversary reads.
+        train: which parameters the step moves, in the language of selections; the others have no gradient to see.
 
     Raises:
         BadInput: if a setting is out of its range, or the base takes several local steps.
@@ -54,6 +55,7 @@ class DpGradientSurface:
     clip: float = field(default=1.0)
     noise: float = field(default=1.0)
     reading: Reading = field(default=Reading.RELEASED)
+    train: str = field(default=ALL)
 
     def __post_init__(self) -> None:
         if not 0 < self.clip < float("inf"):
@@ -93,14 +95,17 @@ class DpGradientSurface:
             BadInput: if the selection matches nothing, there is no secret, or a gradient is not finite.
             NoSignal: if every entry is zero.
         """
+        chosen = select(victim.model.places, self.select)
+        moving = {place.parameter for place in select(victim.model.places, self.train, argument="train")}
+        if frozen := [place.name for place in chosen if place.parameter not in moving]:
+            raise BadInput("--select", frozen[0], "is not trained, so that it has no gradient", f"see {self.train}")
         if self.reading is Reading.PRE_NOISE:
             return self.base.observe(victim, generator)
         if victim.secret is None:
             raise BadInput("victim", victim.model.name, "has no secret", "give it texts, or attack a saved gradient")
-        chosen = select(victim.model.places, self.select)
         total: dict[str, Tensor] = {}
         for sequence in _sequences(victim.secret):
-            own = self._clipped(replace(victim, secret=sequence), generator)
+            own = self._clipped(replace(victim, secret=sequence), moving, generator)
             total = {name: total[name] + tensor if total else tensor for name, tensor in own.items()}
         batch, deviation = victim.secret.size, self.noise * self.clip
         noised = {
@@ -127,8 +132,8 @@ class DpGradientSurface:
         """
         return self.base.rounding(victim)
 
-    def _clipped(self, victim: Victim, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return one sequence's gradient by all parameters, scaled down to the clipping norm.
+    def _clipped(self, victim: Victim, moving: set[str], generator: torch.Generator) -> dict[str, Tensor]:
+        """Return one sequence's gradient by the trained parameters, scaled down to the clipping norm.
 
         Raises:
             BadInput: if it is not finite.
@@ -138,10 +143,11 @@ class DpGradientSurface:
             name: tensor.detach().requires_grad_(True) for name, tensor in victim.mechanism.parameters().items()
         }
         loss = victim.mechanism.loss(parameters, victim.secret, dropout=self.base.dropout, generator=generator)
-        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        wanted = {name: tensor for name, tensor in parameters.items() if self.train == ALL or name in moving}
+        found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
         gradients = {
             name: torch.zeros_like(parameter) if gradient is None else gradient
-            for (name, parameter), gradient in zip(parameters.items(), found, strict=True)
+            for (name, parameter), gradient in zip(wanted.items(), found, strict=True)
         }
         norm = float(sum(gradient.double().square().sum() for gradient in gradients.values())) ** 0.5
         if not norm < float("inf"):

@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
-from unmask.errors import BadInput
+from unmask.errors import BadInput, StorageError
 from unmask.public import Vocabulary
 from unmask.rng import generator
 from unmask.victims.build import build
@@ -143,6 +143,24 @@ def from_memory(network: nn.Module, tokenizer: object, *, name: str | None = Non
         remedy = "load it for sequence classification or next-token prediction"
         raise BadInput("model", kind, "has no head that this project knows", remedy)
     return wrap(network, tokenizer, name=name or Path(network.name_or_path or kind).name, causal_lm=causal_lm)
+
+
+def save(network: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a model and its tokenizer into a folder that `load` reads.
+
+    Args:
+        network: a model of the library.
+        tokenizer: its tokenizer.
+        folder: where to.
+
+    Raises:
+        StorageError: if a file cannot be written.
+    """
+    try:
+        cast(PreTrainedModel, network).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except OSError as error:
+        raise StorageError(str(folder), error.strerror or str(error)) from error
 
 
 def pictured(model: str) -> bool:

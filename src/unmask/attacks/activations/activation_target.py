@@ -162,4 +162,6 @@ def noise_share(observation: Activations[PublicModel], name: str) -> Tensor:
     if knowledge.prune:
         kept = seen.abs()[seen != 0]
         each = each + (seen == 0) * (float(kept.min()) ** 2 / 3 if len(kept) else 0.0)
-    return each.sum(1) / seen.square().sum(1).clamp_min(1e-30)
+    # A mechanism's noise is part of what was seen: of the row's energy, a share of spread / (1 + spread).
+    spread = knowledge.spread.get(name, 0.0)
+    return each.sum(1) / seen.square().sum(1).clamp_min(1e-30) + spread / (1 + spread)

@@ -13,6 +13,7 @@ from unmask.attacks.matching.polish import Polish
 from unmask.attacks.matching.shortlist import token_scores
 from unmask.attacks.replay import Replay
 from unmask.attacks.spans import Spans
+from unmask.attacks.unseen import unseen
 from unmask.observation import Observation
 from unmask.subspace import ROUNDING
 
@@ -72,7 +73,7 @@ class SoftSpan:
         spans, known = Spans.of(observation), layout(observation)
         if not spans.places:
             note = "no visible weight gradient of a layer rises above the noise"
-            yield Reconstruction(tokens=(), loss=float("inf"), note=note, absent=True, done=True)
+            yield unseen(observation, note)
             return
         scores = token_scores(observation, known, spans, generator)
         starts = self._starts(observation, known, spans, scores, generator)

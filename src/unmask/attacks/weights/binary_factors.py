@@ -18,8 +18,9 @@ class BinarySearch:
 
     `C <- Q^T sign(Q C) / sqrt(K) - newton C`, columns normalised: the fast independent component
     analysis of Hyvarinen (1999) for the contrast `E|s|`. `sqrt(2 / pi)` would remove the whole answer
-    of a Gaussian mixture; a little less keeps the iteration from wandering. Then `newton = 0` climbs:
-    each step raises the mean modulus. Later rounds start at right angles to what was found.
+    of a Gaussian mixture; too little stops at poor maxima, too much wanders. Of 200 images at width
+    4096 one round found 92 with 0.5, 12 with 0.4 and 47 with 0.64. Then `newton = 0` climbs: each step
+    raises the mean modulus. Later rounds start at right angles to what was found.
 
     Args:
         starts: random starts per round.
@@ -34,7 +35,7 @@ class BinarySearch:
     rounds: int = 20
     explore: int = 60
     climb: int = 80
-    newton: float = 0.72
+    newton: float = 0.5
     proof: float = 0.9995
 
     def round(self, basis: Tensor, found: Tensor, generator: torch.Generator) -> Tensor:

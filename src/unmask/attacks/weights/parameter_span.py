@@ -9,6 +9,7 @@ from torch import Tensor
 from unmask.attack import Reconstruction
 from unmask.attacks.weights.binary_factors import BinarySearch
 from unmask.attacks.weights.gate_images import read, row_spaces
+from unmask.attacks.weights.last_column import last_column
 from unmask.attacks.weights.weight_span import column_space, rounding_deviation
 from unmask.weights import Activation, WeightsObservation
 
@@ -20,7 +21,7 @@ class ParameterSpan:
     Trained as its tangent, a ReLU network with output weights `a` changes in its last hidden layer by
     `[dW_k, db_k] = a_k sum_i alpha_i 1[w_k . h_i + b_k > 0] [h_i, 1]`. Divided by `a_k` this is
     `G diag(alpha) [H, 1]` with G of zeros and ones. Its column space is that of G, in which the
-    columns of G are found (`BinarySearch`); then `G^+ [...]` gives `alpha` and `alpha_i h_i`. Below,
+    columns of G are found (`BinarySearch`, `last_column`); then `G^+ [...]` gives `alpha` and `alpha_i h_i`. Below,
     `h = relu(W h' + b)` is solved on its active rows for `h'` in the row space of the change of W.
     Without biases only `alpha_i h_i` is known: images are then right up to a positive factor, and
     the largest pixel is set to 1.
@@ -61,10 +62,13 @@ class ParameterSpan:
         found = torch.zeros(len(basis), 0)
         for turn in range(self.search.rounds):
             found = self.search.round(span, found, generator)[:, :count]
-            whole = found.shape[1] == count
-            if found.shape[1]:
-                note = f"{found.shape[1]} of {count} gate columns (rank of the change) found in {turn + 1} rounds"
-                yield self._solve(observation, factored, kept, _gates(found.double(), basis), whole, note, generator)
+            gates = _gates(found.double(), basis)
+            last = last_column(observation, factored, kept, gates, basis) if found.shape[1] == count - 1 else None
+            gates = gates if last is None else torch.cat([gates, last[:, None]], 1)
+            whole = gates.shape[1] == count
+            if gates.shape[1]:
+                note = f"{gates.shape[1]} of {count} gate columns (rank of the change) found in {turn + 1} rounds"
+                yield self._solve(observation, factored, kept, gates, whole, note, generator)
             if whole:
                 return
         if not found.shape[1]:
@@ -108,7 +112,8 @@ class ParameterSpan:
                 break
             gates = guess.opened
             guess = read(observation, factored, kept, gates, whole, spaces)
-            best = min(best, guess, key=lambda each: each.residual)
+            # Below 1e-12 the residual is rounding, and the later gates are the better ones.
+            best = guess if guess.residual < max(best.residual, 1e-12) else best
         order = best.duals.abs().argsort(descending=True)
         model = observation.model
         images = model.images(best.inputs[order])

@@ -1,0 +1,78 @@
+"""Columns of a factor that vanish wherever a neuron is closed: the search for one image at a time."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedSearch:
+    """Find directions v of a column space with `Q v = 0` on all neurons that one image never opens.
+
+    `U = C [X, 1]` with `c_ki = 0` where neuron k is closed for image i. A column of C is `Q v`, so v is
+    the null vector of the rows of Q that belong to closed neurons. Which these are depends on the image
+    through public weights: they have `w_k . x + b_k < 0`. So images are guessed in the row space of what
+    known columns leave, and three steps repeat: the most closed neurons by the public weights; their
+    smallest singular vector; the image whose half-space fits its support best, by least squares on the
+    public weights. Then the support alone decides, and a null vector proves itself.
+
+    Args:
+        starts: images guessed at once.
+        steps: times that the three steps are repeated, and then those without the image.
+        share: share of the neurons taken to be closed.
+        proof: largest smallest-to-largest singular value of a null vector.
+    """
+
+    starts: int = 40
+    steps: int = 15
+    share: float = 0.3
+    proof: float = 3e-4
+
+    def round(self, columns: Tensor, features: Tensor, size: Tensor, bright: Tensor, draw: Tensor) -> Tensor:
+        """Return null vectors (r, P), all different, that one round of starts proves.
+
+        Args:
+            columns: (K, r) orthonormal Q.
+            features: (K, m) public weights times a basis of the row space that is searched.
+            size: (K,) typical size of a column's entry at an open neuron.
+            bright: (m,) coordinates of an all-white image; guesses point its way.
+            draw: (m, S) random coordinates of guesses.
+        """
+        count, inverse = max(columns.shape[1] + 1, int(self.share * len(columns))), torch.linalg.pinv(features)
+        guess = draw * (bright @ draw).sign()
+        vectors, values = torch.zeros(draw.shape[1], columns.shape[1]), torch.zeros(0)
+        for _ in range(self.steps):
+            closed = (features @ guess).topk(count, dim=0, largest=False).indices.T
+            vectors, _ = _null(columns[closed])
+            support = (columns @ vectors.T).abs() / size[:, None]
+            support = torch.minimum(support, support.quantile(0.75, dim=0))
+            guess = inverse @ (support - support.mean(0))
+            guess = guess * (bright @ guess).sign()
+        for _ in range(self.steps):
+            # From here the support alone decides, so that neurons that training opened or closed drop out.
+            closed = ((columns @ vectors.T).abs() / size[:, None]).topk(count, dim=0, largest=False).indices.T
+            vectors, values = _null(columns[closed])
+        found: list[Tensor] = []
+        for index in values.argsort().tolist():
+            vector = vectors[index]
+            if any(float((vector @ other).abs()) > 0.999 for other in found):
+                continue
+            rows = ((columns @ vector).abs() / size).topk(count, largest=False).indices
+            _, singular, right = torch.linalg.svd(columns[rows], full_matrices=False)
+            if float(singular[-1]) > self.proof * float(singular[0]):
+                break
+            found.append(right[-1])
+        return torch.stack(found, 1) if found else torch.zeros(columns.shape[1], 0, dtype=columns.dtype)
+
+
+def _null(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the last right singular vectors (S, r) of matrices (S, n, r) by inverse iteration, and their values."""
+    gram = rows.mT @ rows
+    shift = 1e-9 * gram.diagonal(dim1=1, dim2=2).mean(1)
+    factor = torch.linalg.cholesky(gram + shift[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype))
+    vector = torch.ones(*gram.shape[:2], 1, dtype=gram.dtype)
+    for _ in range(4):
+        vector = torch.cholesky_solve(vector, factor)
+        vector = vector / vector.norm(dim=1, keepdim=True)
+    return vector[:, :, 0], (rows @ vector)[:, :, 0].norm(dim=1)

@@ -1,0 +1,1 @@
+"""Conversion of a transformer into a polynomial one, in named stages that can be resumed."""

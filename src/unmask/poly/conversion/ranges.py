@@ -1,0 +1,161 @@
+"""Ranges of what enters each non-linearity: watched, penalised in training, measured on held-out data."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from unmask.errors import BadInput
+from unmask.poly.layers.activation import Activation
+
+POSITIVE = ("inverse", "inverse-sqrt")
+"""Functions with a pole at zero: their range needs a floor as well as a ceiling."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """What entered one site.
+
+    Args:
+        low: smallest entry.
+        high: largest entry.
+        sample: some entries, for fits that are weighted by where the inputs are.
+    """
+
+    low: float
+    high: float
+    sample: Tensor
+
+    @property
+    def magnitude(self) -> float:
+        """The largest absolute value."""
+        return max(abs(self.low), abs(self.high))
+
+    def widened(self, margin: float) -> tuple[float, float]:
+        """Return the interval, longer by the factor `margin` about its middle; a positive one stays positive."""
+        half = 0.5 * margin * max(self.high - self.low, 1e-6)
+        middle = 0.5 * (self.low + self.high)
+        low = self.low / margin if self.low > 0 and middle - half <= 0 else middle - half
+        return (low, middle + half)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Penalty:
+    """Weights and ceilings of the two penalties of range training.
+
+    Args:
+        weight: of what leaves [-ceiling, ceiling] at activations.
+        ceiling: R.
+        variance_weight: of the logarithm of variances outside [floor, variance_ceiling] at feature norms.
+        variance_floor: smallest variance that costs nothing.
+        variance_ceiling: largest.
+        temperature: of the soft maximum over examples, in units of the ceiling.
+
+    Raises:
+        BadInput: if a ceiling is not positive.
+
+    Source: Zimerman et al., 2024, equation 11, with a soft maximum over the examples in place of the one
+    largest entry, so that the gradient is not that of a single number.
+    """
+
+    weight: float = field(default=0.1)
+    ceiling: float = field(default=4.0)
+    variance_weight: float = field(default=0.1)
+    variance_floor: float = field(default=0.5)
+    variance_ceiling: float = field(default=30.0)
+    temperature: float = field(default=0.25)
+
+    def __post_init__(self) -> None:
+        if min(self.ceiling, self.variance_ceiling, self.variance_floor, self.temperature) <= 0:
+            raise BadInput("ceiling", self.ceiling, "or another bound is not positive", "give positive bounds")
+
+    def __call__(self, seen: Mapping[str, tuple[Activation, Tensor]]) -> Tensor:
+        """Return the sum over sites of the penalty of what entered them in one forward pass."""
+        total = torch.zeros(())
+        for site, x in seen.values():
+            if site.function in POSITIVE:
+                logs = x.flatten(1).log()
+                above = logs - torch.tensor(self.variance_ceiling).log()
+                below = torch.tensor(self.variance_floor).log() - logs
+                total = total + self.variance_weight * self._soft_maximum(above.maximum(below).amax(1), 1.0)
+            else:
+                over = x.abs().flatten(1).amax(1) - self.ceiling
+                total = total + self.weight * self._soft_maximum(over, self.ceiling)
+        return total
+
+    def _soft_maximum(self, over: Tensor, unit: float) -> Tensor:
+        hinge = over.clamp_min(0.0)
+        share = (hinge.detach() / (self.temperature * unit)).softmax(0)
+        return (share * hinge).sum()
+
+
+def sites(model: nn.Module) -> dict[str, Activation]:
+    """Return each non-linearity by its module path, in order of registration."""
+    found = {name: child for name, child in model.named_modules() if isinstance(child, Activation)}
+    return {name: child for name, child in found.items() if child.function != "identity"}
+
+
+@contextmanager
+def watching(model: nn.Module) -> Iterator[dict[str, tuple[Activation, Tensor]]]:
+    """Collect what enters each site during the forward passes inside, the last pass by the site's path.
+
+    Args:
+        model: watched until the context ends.
+    """
+    seen: dict[str, tuple[Activation, Tensor]] = {}
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def keep(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            assert isinstance(module, Activation)
+            seen[name] = (module, arguments[0])
+
+        return keep
+
+    handles = [site.register_forward_pre_hook(hook(name)) for name, site in sites(model).items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module, batches: Iterable[Tensor], draw: torch.Generator, sample: int = 20000
+) -> dict[str, Range]:
+    """Return the range of each site over held-out inputs, the model in evaluation.
+
+    Args:
+        model: any module with `Activation` sites; its mode is put back.
+        batches: its inputs.
+        draw: chooses the entries that are kept.
+        sample: how many entries of each site to keep at most.
+
+    Raises:
+        BadInput: if an entry is not finite, naming the site.
+    """
+    mode = model.training
+    model.eval()
+    lows: dict[str, list[float]] = {}
+    highs: dict[str, list[float]] = {}
+    kept: dict[str, list[Tensor]] = {}
+    with watching(model) as seen:
+        for x in batches:
+            model(x)
+            for name, (_, value) in seen.items():
+                flat = value.flatten()
+                if not bool(flat.isfinite().all()):
+                    raise BadInput("model", name, "receives values that are not finite", "lower the learning rate")
+                lows.setdefault(name, []).append(float(flat.min()))
+                highs.setdefault(name, []).append(float(flat.max()))
+                index = torch.randint(len(flat), (min(len(flat), 2000),), generator=draw)
+                kept.setdefault(name, []).append(flat[index])
+    model.train(mode)
+    found = {}
+    for name in lows:
+        every = torch.cat(kept[name])
+        chosen = every[torch.randperm(len(every), generator=draw)[:sample]]
+        found[name] = Range(low=min(lows[name]), high=max(highs[name]), sample=chosen)
+    return found

@@ -1,0 +1,222 @@
+"""One training run: AdamW, warm-up and cosine, penalties on ranges, distillation; resumable after each epoch."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unmask.errors import BadInput, UnmaskError
+from unmask.poly.conversion.checkpoint import keep, restore, resume
+from unmask.poly.conversion.data import Data, judge, task_loss
+from unmask.poly.conversion.ranges import POSITIVE, Penalty, watching
+from unmask.poly.layers.activation import Activation
+from unmask.poly.layers.norm import BatchNorm
+from unmask.rng import generator
+
+Say = Callable[[str], None]
+Teacher = Callable[[Tensor], Tensor]
+"""From stored inputs, augmented but not prepared, to the logits of the original."""
+
+
+class RangeExploded(UnmaskError):
+    """Training was stopped because what enters a site left every bound.
+
+    Args:
+        stage: which training.
+        site: module path of the non-linearity.
+        value: what was seen.
+        checkpoint: the last good state.
+    """
+
+    def __init__(self, stage: str, site: str, value: float, checkpoint: Path) -> None:
+        self.stage, self.site, self.value, self.checkpoint = stage, site, value, checkpoint
+
+    def __str__(self) -> str:
+        return (
+            f"stage {self.stage!r} stopped: {self.site} received {self.value:.3g}; "
+            f"the last good state is {str(self.checkpoint)!r}, "
+            "go on from it with a lower learning rate or a higher penalty"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long and how fast one run trains.
+
+    Args:
+        epochs: passes over the training part.
+        batch: inputs per step.
+        learning_rate: its peak.
+        decay: weight decay of maps; norms, biases and polynomials have none.
+        warm_up: share of the run in which the rate rises.
+        smoothing: of the labels.
+        distil: share of the loss that is the teacher's (0 where there is none).
+        temperature: of the distillation.
+        frozen: share of the run, at its end, in which batch norms keep their statistics.
+        limit: largest absolute value that may enter a site before the run is stopped.
+        seed: of the order and the augmentation.
+
+    Raises:
+        BadInput: if a number is out of its range.
+    """
+
+    epochs: int
+    batch: int = field(default=128)
+    learning_rate: float = field(default=2e-3)
+    decay: float = field(default=0.05)
+    warm_up: float = field(default=0.05)
+    smoothing: float = field(default=0.0)
+    distil: float = field(default=0.0)
+    temperature: float = field(default=2.0)
+    frozen: float = field(default=0.0)
+    limit: float = field(default=1e4)
+    seed: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise BadInput(name, getattr(self, name), "is not positive", "give at least 1")
+        if not self.learning_rate > 0:
+            raise BadInput("learning_rate", self.learning_rate, "is not positive", "give a value such as 1e-3")
+        if not 0 <= self.distil <= 1:
+            raise BadInput("distil", self.distil, "is no share", "give a number from 0 to 1")
+
+    def rate(self, share: float) -> float:
+        """Return the learning rate after a share of the run."""
+        rise = min(1.0, share / self.warm_up) if self.warm_up else 1.0
+        return self.learning_rate * rise * (0.5 + 0.5 * math.cos(math.pi * share))
+
+
+def train(
+    model: nn.Module,
+    data: Data,
+    schedule: Schedule,
+    folder: Path,
+    stage: str,
+    *,
+    penalty: Penalty | None = None,
+    teacher: Teacher | None = None,
+    say: Say = lambda line: None,
+) -> dict[str, float]:
+    """Train a model in place and return its metric on the held-out part.
+
+    `folder/STAGE.safetensors` holds the state after each epoch; a second call goes on from it, and returns at
+    once if the stage is done. Each epoch adds a line to `folder/log.jsonl`.
+
+    Args:
+        model: what is trained.
+        data: what it is trained and judged on.
+        schedule: how long and how fast.
+        folder: of the checkpoints.
+        stage: its name.
+        penalty: on the ranges, from nothing at the start to its weight after a fifth of the run.
+        teacher: the original model, if `schedule.distil` is positive.
+        say: gets a line now and then.
+
+    Raises:
+        RangeExploded: if the loss is no number or a site receives more than the limit.
+    """
+    checkpoint = folder / f"{stage}.safetensors"
+    adam = optimiser(model, schedule)
+    done = 0
+    if checkpoint.exists():
+        done, moments = restore(checkpoint, model)
+        adam = optimiser(model, schedule)
+        resume(adam, moments)
+    steps = max(len(data.train.inputs) // schedule.batch, 1)
+    for epoch in range(done, schedule.epochs):
+        draw, began, total = generator(schedule.seed, stage, epoch), time.monotonic(), 0.0
+        order = torch.randperm(len(data.train.inputs), generator=draw)
+        model.train()
+        for step, (x, y) in enumerate(data.train.batches(schedule.batch, order)):
+            share = (epoch * steps + step) / (schedule.epochs * steps)
+            if share >= 1.0 - schedule.frozen:
+                _freeze(model)
+            for group in adam.param_groups:
+                group["lr"] = schedule.rate(share)
+            x = x if data.augment is None else data.augment(x, draw)
+            wanted = _wanted(teacher, x) if schedule.distil else None
+            loss, worst = _loss(model, data.prepare(x), y, schedule, penalty, wanted, min(1.0, 5.0 * share))
+            spot = float(loss.detach())
+            if not math.isfinite(spot) or worst[1] > schedule.limit:
+                raise RangeExploded(stage, worst[0], worst[1], checkpoint)
+            adam.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            adam.step()
+            total += spot
+            if step % 200 == 0:
+                spent = time.monotonic() - began
+                say(f"{stage} {epoch + 1}/{schedule.epochs} {step}/{steps} loss {spot:.3f} {spent:.0f} s")
+        metric = judge(model, data, data.held)
+        keep(checkpoint, model, adam, epoch + 1)
+        seconds = round(time.monotonic() - began, 1)
+        line = {"stage": stage, "epoch": epoch + 1, "train_loss": total / steps, **metric, "seconds": seconds}
+        say(json.dumps(line))
+        with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    return judge(model, data, data.held)
+
+
+def optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
+    """Return AdamW over two groups, of which only the first, the maps, decays.
+
+    Args:
+        model: whose parameters.
+        schedule: rate and decay.
+    """
+    maps = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    rest = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [{"params": maps, "weight_decay": schedule.decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=schedule.learning_rate, foreach=True)
+
+
+def _freeze(model: nn.Module) -> None:
+    for child in model.modules():
+        if isinstance(child, BatchNorm):
+            child.eval()
+
+
+def _loss(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    schedule: Schedule,
+    penalty: Penalty | None,
+    wanted: Tensor | None,
+    ramp: float,
+) -> tuple[Tensor, tuple[str, float]]:
+    with watching(model) as seen:
+        logits = model(x)
+    loss = task_loss(logits, y, schedule.smoothing)
+    if wanted is not None:
+        given, wanted = ((each / schedule.temperature).flatten(0, -2).log_softmax(-1) for each in (logits, wanted))
+        distance = F.kl_div(given, wanted, reduction="batchmean", log_target=True) * schedule.temperature**2
+        loss = (1.0 - schedule.distil) * loss + schedule.distil * distance
+    if penalty is not None:
+        loss = loss + ramp * penalty(seen)
+    return loss, _worst(seen)
+
+
+@torch.no_grad()
+def _wanted(teacher: Teacher | None, x: Tensor) -> Tensor | None:
+    return None if teacher is None else teacher(x)
+
+
+def _worst(seen: dict[str, tuple[Activation, Tensor]]) -> tuple[str, float]:
+    worst = ("the loss", 0.0)
+    for name, (site, value) in seen.items():
+        if site.function in POSITIVE:
+            continue
+        low, high = (float(end) for end in value.detach().aminmax())
+        size = max(abs(low), abs(high))
+        if not math.isfinite(size):
+            return name, math.inf
+        worst = (name, size) if size > worst[1] else worst
+    return worst

@@ -1,0 +1,111 @@
+"""A non-linearity of one variable that a polynomial takes the place of, with one forward for both."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unmask.errors import BadInput
+from unmask.poly.polynomial import Polynomial
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "exp": torch.exp,
+    "identity": lambda x: x,
+    "inverse": torch.reciprocal,
+    "inverse-sqrt": torch.rsqrt,
+}
+
+
+class Activation(nn.Module):
+    """A function of one variable; after `substitute` a polynomial, whose coefficients are parameters.
+
+    Args:
+        function: one of `FUNCTIONS`.
+
+    Raises:
+        BadInput: if the function is unknown.
+
+    Example:
+        >>> Activation("gelu")(torch.zeros(2))
+        tensor([0., 0.])
+    """
+
+    def __init__(self, function: str) -> None:
+        super().__init__()
+        if function not in FUNCTIONS:
+            raise BadInput("activation", function, "is unknown", f"name one of: {', '.join(FUNCTIONS)}")
+        self.function = function
+        self.error = float("nan")
+        self.coefficients: nn.Parameter | None
+        self.interval: Tensor | None
+        self.register_parameter("coefficients", None)
+        self.register_buffer("interval", None)
+
+    @property
+    def substituted(self) -> bool:
+        """Whether a polynomial is in place."""
+        return self.coefficients is not None
+
+    def substitute(self, polynomial: Polynomial) -> None:
+        """Put a polynomial in place of the function, or of the polynomial before it.
+
+        Args:
+            polynomial: from now on what `forward` computes.
+        """
+        like = self.coefficients if self.coefficients is not None else torch.empty(0)
+        values = torch.tensor(polynomial.coefficients, dtype=torch.float64).to(like)
+        self.coefficients = nn.Parameter(values)
+        self.interval = torch.tensor(polynomial.interval, dtype=torch.float64)
+        self.error = polynomial.error
+
+    def polynomial(self, interval: tuple[float, float] | None = None) -> Polynomial:
+        """Return the polynomial in place.
+
+        Args:
+            interval: where it will be used, if not where it was fitted; the same polynomial in another basis.
+
+        Raises:
+            BadInput: if none is in place.
+        """
+        if self.coefficients is None or self.interval is None:
+            raise BadInput("activation", self.function, "has no polynomial in its place", "substitute one first")
+        low, high = self.interval.tolist()
+        series = np.polynomial.Chebyshev(self.coefficients.detach().double().numpy(), domain=[low, high])
+        moved = series if interval is None else series.convert(domain=list(interval), kind=np.polynomial.Chebyshev)
+        # A trailing zero that the change of basis dropped is a coefficient all the same: the degree is fixed.
+        values = np.zeros(len(series.coef))
+        values[: len(moved.coef)] = moved.coef
+        return Polynomial(
+            coefficients=tuple(values.tolist()),
+            interval=interval or (low, high),
+            error=self.error if interval is None else float("nan"),
+            approximates=self.function,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the function or the polynomial of each entry."""
+        if self.coefficients is None or self.interval is None:
+            return FUNCTIONS[self.function](x)
+        return chebyshev(x, self.coefficients, self.interval)
+
+
+def chebyshev(x: Tensor, coefficients: Tensor, interval: Tensor) -> Tensor:
+    """Return sum_k c_k T_k(t), t in [-1, 1] where x is in the interval, by Clenshaw's recurrence.
+
+    Args:
+        x: any shape.
+        coefficients: (degree + 1,).
+        interval: (2,), its ends.
+    """
+    low, high = interval.tolist()
+    t = (x - 0.5 * (low + high)) * (2.0 / (high - low))
+    first, second = coefficients[-1] * torch.ones_like(t), torch.zeros_like(t)
+    for value in coefficients[:-1].flip(0)[:-1]:
+        first, second = value + 2.0 * t * first - second, first
+    return coefficients[0] + t * first - second if len(coefficients) > 1 else first
