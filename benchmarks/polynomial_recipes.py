@@ -1,25 +1,37 @@
-"""Train a polynomial transformer and its soft-max twin: `python -m benchmarks.polynomial_recipes NAME [twin]`.
+"""Train a polynomial transformer or its soft-max twin: `python -m benchmarks.polynomial_recipes NAME [OPTION ...]`.
 
-Resumable: every stage keeps its checkpoint under `build/polynomial/NAME`. Log and stages go to
-`results/models/`. Fashion-MNIST comes from the Debian package dataset-fashion-mnist (see `train_vit`),
-either installed or unpacked; name its folder in FASHION_MNIST.
+NAME is one of `RECIPES`. Options: `twin`; `tiny` for one epoch on 2,000 inputs; `share=0.1` for a tenth of the
+epochs. Resumable: every stage keeps its checkpoint under `build/polynomial`. Log, stages and the result go to
+`results/models/polynomial-NAME*`. `polynomial_data` says where the data come from.
 """
 
 import json
-import os
 import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
+from safetensors.numpy import save_file
+from torch import nn
 
-from benchmarks.harness import DATA
-from benchmarks.train_vit import augmented
+from benchmarks.polynomial_data import (
+    CIFAR,
+    CONTEXT,
+    FASHION,
+    TOKENS,
+    VOCABULARY,
+    WORK,
+    cifar10,
+    fashion,
+    language,
+    sst2,
+    word_table,
+)
+from benchmarks.rows import RESULTS
 from unmask.poly.conversion.checkpoint import restore
 from unmask.poly.conversion.data import Data, Part, judge
 from unmask.poly.conversion.ranges import Penalty
@@ -29,19 +41,11 @@ from unmask.poly.layers.fold import fold
 from unmask.poly.layers.transformer import Form, Transformer
 from unmask.poly.storage import save_network
 from unmask.rng import generator
-from unmask.victims import images
-from unmask.victims.vit import patches
+from unmask.victims import demo, hf
 
-ROOT = Path(__file__).resolve().parents[1]
-WORK = ROOT / "build" / "polynomial"
-RESULTS = Path(__file__).parent / "results" / "models"
-FASHION_FOLDERS = (
-    os.environ.get("FASHION_MNIST", ""),
-    str(DATA / "fashion-mnist"),
-    "/usr/share/datasets/fashion-mnist",
-    "/tmp/fm/usr/share/datasets/fashion-mnist",
-)
-FASHION = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot".split(", ")
+MODELS = RESULTS / "models"
+CLOTHES = tuple("T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot".split(", "))
+THINGS = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,54 +57,33 @@ class Recipe:
         data: loads training and held-out parts, and the test part.
         plan: of the conversion.
         classes: names.
-        patch: side of a patch.
-        statistics: mean and deviation of the pixels of each channel.
+        statistics: mean and deviation of the pixels of each channel, folded into the first map.
     """
 
     form: Form
     data: Callable[[], tuple[Data, Part]]
     plan: Plan
-    classes: tuple[str, ...]
-    patch: int
-    statistics: tuple[tuple[float, ...], tuple[float, ...]]
+    classes: tuple[str, ...] = field(default=())
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = field(default=None)
 
     @property
     def twin(self) -> tuple[Form, Schedule]:
-        """The soft-max, LayerNorm twin, and one run with as many epochs as all stages together."""
+        """The soft-max, LayerNorm twin, and one run with as many epochs as all stages before distillation.
+
+        For distillation's epochs the twin goes on with a second run, by the labels alone.
+        """
         runs = [run for run in (self.plan.replaced, self.plan.ranged, self.plan.tuned) if run is not None]
-        schedule = replace(runs[0], epochs=sum(run.epochs for run in runs), distil=0.0, frozen=0.0)
+        schedule = replace(runs[0], epochs=sum(run.epochs for run in runs), frozen=0.0)
         return replace(self.form, attention="softmax", norm="layer"), schedule
 
-
-def fashion_folder() -> Path:
-    """Return the folder of the four idx files."""
-    for name in FASHION_FOLDERS:
-        if name and (Path(name) / "train-images-idx3-ubyte.gz").is_file():
-            return Path(name)
-    sys.exit("Fashion-MNIST is not here: apt-get download dataset-fashion-mnist, dpkg -x it, set FASHION_MNIST")
-
-
-def cutter(patch: int, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Callable[[Tensor], Tensor]:
-    """Return the map from images in [0, 1] to normalised patches."""
-    shift, scale = (torch.tensor(values).view(1, -1, 1, 1) for values in (mean, deviation))
-    return lambda pixels: patches((pixels - shift) / scale, patch)
-
-
-def fashion() -> tuple[Data, Part]:
-    """Return 55,000 training, 5,000 held-out and the 10,000 test images."""
-    folder = fashion_folder()
-    whole, test = (images.load(folder / f"{part}-images-idx3-ubyte.gz") for part in ("train", "t10k"))
-    assert whole.labels is not None and test.labels is not None
-    parts = [
-        Part(inputs=whole.pixels[index], targets=whole.labels[index]) for index in (slice(5000, None), slice(5000))
-    ]
-    data = Data(
-        train=parts[0],
-        held=parts[1],
-        augment=partial(augmented, reach=1),
-        prepare=cutter(7, *RECIPES["fashion"].statistics),
-    )
-    return data, Part(inputs=test.pixels, targets=test.labels)
+    def shortened(self, share: float) -> "Recipe":
+        """Return the recipe with a share of the epochs of each stage, at least one."""
+        plan = self.plan
+        for name in ("replaced", "ranged", "tuned", "distilled"):
+            run = getattr(plan, name)
+            if run is not None:
+                plan = replace(plan, **{name: replace(run, epochs=max(1, round(share * run.epochs)))})
+        return replace(self, plan=plan)
 
 
 RECIPES = {
@@ -112,71 +95,132 @@ RECIPES = {
             replaced=Schedule(epochs=12, learning_rate=3e-3),
             ranged=Schedule(epochs=6, learning_rate=1e-3),
             tuned=Schedule(epochs=42, learning_rate=2e-3, frozen=0.4),
+            distilled=Schedule(epochs=14, learning_rate=1e-3, frozen=1.0, distil=0.7),
+            penalty=Penalty(weight=0.02, ceiling=5.0),
+            margin=1.5,
+        ),
+        classes=CLOTHES,
+        statistics=FASHION,
+    ),
+    "cifar10": Recipe(
+        form=Form(inputs=192, tokens=64, width=128, layers=4, heads=4, hidden=256),
+        data=cifar10,
+        plan=Plan(
+            degrees={"gelu": 4},
+            replaced=Schedule(epochs=40, learning_rate=2e-3, smoothing=0.05),
+            ranged=Schedule(epochs=10, learning_rate=5e-4, smoothing=0.05),
+            tuned=Schedule(epochs=50, learning_rate=1e-3, smoothing=0.05, frozen=0.4),
+            penalty=Penalty(weight=0.02, ceiling=6.0),
+        ),
+        classes=THINGS,
+        statistics=CIFAR,
+    ),
+    "sst2": Recipe(
+        form=Form(kind="text", inputs=384, tokens=TOKENS, width=128, heads=4, hidden=256, classes=2),
+        data=sst2,
+        plan=Plan(
+            degrees={"gelu": 2},
+            replaced=Schedule(epochs=5, batch=64, learning_rate=1e-3),
+            ranged=Schedule(epochs=3, batch=64, learning_rate=5e-4),
+            tuned=Schedule(epochs=8, batch=64, learning_rate=7e-4, frozen=0.4),
             penalty=Penalty(weight=0.02, ceiling=5.0),
         ),
-        classes=tuple(FASHION),
-        patch=7,
-        statistics=((0.2860,), (0.3530,)),
+        classes=("negative", "positive"),
+    ),
+    "lm": Recipe(
+        form=Form(
+            kind="decoder",
+            inputs=VOCABULARY,
+            tokens=CONTEXT,
+            width=128,
+            layers=6,
+            heads=4,
+            hidden=256,
+            classes=VOCABULARY,
+            norm="layer",
+            pooling="all",
+        ),
+        data=language,
+        plan=Plan(
+            degrees={"gelu": 4, "inverse-sqrt": 15},
+            replaced=Schedule(epochs=6, batch=32, learning_rate=2e-3),
+            ranged=Schedule(epochs=2, batch=32, learning_rate=5e-4),
+            tuned=Schedule(epochs=4, batch=32, learning_rate=7e-4),
+            penalty=Penalty(weight=0.02, ceiling=6.0, variance_weight=0.05),
+        ),
     ),
 }
 
 
-def main(name: str, *, twin: bool, tiny: bool) -> None:
-    """Train one model of a recipe, judge it on the test part, and write logs and network."""
-    recipe = RECIPES[name]
+def main(name: str, options: list[str]) -> None:
+    """Train one model of a recipe, judge it on the test part, and write log, stages, result and network."""
+    recipe, twin, tiny = RECIPES[name], "twin" in options, "tiny" in options
+    share = float(next((o.removeprefix("share=") for o in options if o.startswith("share=")), "1"))
+    recipe = recipe if share == 1 else recipe.shortened(share)
     data, test = recipe.data()
-    folder = WORK / (name + ("-twin" if twin else "") + ("-tiny" if tiny else ""))
-    plan = recipe.plan
     if tiny:
+        recipe = recipe.shortened(0.0)
         data = replace(data, train=Part(inputs=data.train.inputs[:2000], targets=data.train.targets[:2000]))
-        names = [name for name in ("replaced", "ranged", "tuned") if getattr(plan, name) is not None]
-        plan = replace(plan, **{name: replace(getattr(plan, name), epochs=1) for name in names})
+    folder = WORK / (
+        name + ("-twin" if twin else "") + ("-tiny" if tiny else "") + (f"-{share:g}" if share != 1 else "")
+    )
     say = partial(print, flush=True)
     began = time.monotonic()
     if twin:
         form, schedule = recipe.twin
         model = Transformer(form, generator(0, "twin"))
+        folder.mkdir(parents=True, exist_ok=True)
         train(model, data, schedule, folder, "twin", say=say)
+        if recipe.plan.distilled is not None:
+            more = replace(recipe.plan.distilled, distil=0.0)
+            train(model, data, more, folder, "twin-more", say=say)
     else:
         model = Transformer(recipe.form, generator(0, "polynomial"))
-        teacher = _twin(recipe, name, data.prepare) if plan.tuned and plan.tuned.distil else None
-        convert(model, data, plan, folder, teacher=teacher, say=say)
-    model.eval()
-    metric = judge(model, data, test)
-    result = {
-        "model": folder.name,
-        "test": metric,
-        "n": len(test.inputs),
-        "seconds": round(time.monotonic() - began, 1),
-    }
+        teacher = _teacher(name, recipe, data) if recipe.plan.distilled is not None else None
+        convert(model, data, recipe.plan, folder, teacher=teacher, say=say)
+    metric = judge(model.eval(), data, test)
+    seconds = round(time.monotonic() - began, 1)
+    epochs = recipe.twin[1].epochs + (0 if recipe.plan.distilled is None else recipe.plan.distilled.epochs)
+    result = {"model": folder.name, "epochs": epochs, "test": metric, "n": len(test.inputs), "seconds": seconds}
     say(json.dumps(result))
-    if not tiny:
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / f"polynomial-{folder.name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        shutil.copy(folder / "log.jsonl", RESULTS / f"polynomial-{folder.name}.jsonl")
+    if not twin and recipe.form.norm == "batch":
+        export(name, recipe, model, {"test accuracy": metric["accuracy"], "test inputs": len(test.inputs)})
+    if tiny:
+        return
+    MODELS.mkdir(parents=True, exist_ok=True)
+    (MODELS / f"polynomial-{folder.name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    shutil.copy(folder / "log.jsonl", MODELS / f"polynomial-{folder.name}.jsonl")
     if not twin:
-        if not tiny:
-            shutil.copy(folder / "stages.json", RESULTS / f"polynomial-{folder.name}-stages.json")
-        export(recipe, model, metric, len(test.inputs), folder / "network")
+        shutil.copy(folder / "stages.json", MODELS / f"polynomial-{folder.name}-stages.json")
 
 
-def export(recipe: Recipe, model: Transformer, metric: dict[str, float], count: int, folder: Path) -> None:
-    """Fold and write the plain network."""
-    mean, deviation = recipe.statistics
-    area = recipe.patch**2
-    shift = torch.tensor(mean).repeat_interleave(area)
-    scale = 1.0 / torch.tensor(deviation).repeat_interleave(area)
-    meta: dict[str, object] = {"test accuracy": metric["accuracy"], "test images": count, "patch": recipe.patch}
-    save_network(fold(model, classes=recipe.classes, meta=meta, shift=shift, scale=scale), folder, dtype="float32")
+def _teacher(name: str, recipe: Recipe, data: Data) -> Teacher:
+    # As it was after the first run: what comes later takes no more from it.
+    twin = Transformer(recipe.twin[0], generator(0, "twin"))
+    restore(WORK / f"{name}-twin" / "twin.safetensors", twin)
+    twin.eval()
+    return lambda x: twin(data.prepare(x))
 
 
-def _twin(recipe: Recipe, name: str, prepare: Callable[[Tensor], Tensor]) -> Teacher:
-    teacher = Transformer(recipe.twin[0], generator(0, "twin"))
-    restore(WORK / f"{name}-twin" / "twin.safetensors", teacher)
-    teacher.eval()
-    return lambda x: teacher(prepare(x))
+def export(name: str, recipe: Recipe, model: Transformer, meta: dict[str, object]) -> None:
+    """Fold and write the plain network to `build/polynomial/NAME/network`; of text, with the client's table."""
+    folder = WORK / name / "network"
+    shift = scale = None
+    if recipe.statistics is not None:
+        area = recipe.form.inputs // len(recipe.statistics[0])
+        shift, scale = (torch.tensor(values).double().repeat_interleave(area) for values in recipe.statistics)
+        scale = 1.0 / scale
+    network = fold(model, classes=recipe.classes, meta=meta, shift=shift, scale=scale)
+    if recipe.form.kind == "text":
+        # The client looks up what the first map makes of a word, so that no level is spent on it.
+        assert network.embedding is not None and isinstance(model.embedding, nn.Linear)
+        table = network.embedding(word_table(hf.load(str(demo.directory())).model.module).double().numpy())
+        network = replace(network, embedding=None)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"table": table.astype(np.float16)}, folder / "client.safetensors")
+    save_network(network, folder, dtype="float32")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(sys.argv[1], twin="twin" in sys.argv[2:], tiny="tiny" in sys.argv[2:])
+    main(sys.argv[1], sys.argv[2:])

@@ -8,6 +8,7 @@ from benchmarks import (
     privacy_decoding,
     privacy_gradient,
     privacy_releases,
+    privacy_selftest,
     privacy_smollm,
     privacy_training,
 )
@@ -21,6 +22,7 @@ PARTS = {
     "matrix": privacy_releases.matrix_rows,
     "decoding": privacy_decoding.rows,
     "audit": privacy_audit.rows,
+    "selftest": privacy_selftest.rows,
     "smollm": privacy_smollm.rows,
     "training": privacy_training.rows,
     "gradient": privacy_gradient.rows,

@@ -81,26 +81,15 @@ SETTINGS = {
         private=1e-3,
         cell="5.value",
     ),
-    "layers": Setting(
-        train="0-5.*+head",
-        words="all layers, pooler and classifier (10.8 million parameters)",
-        records=1000,
-        batch=500,
-        epochs=1,
-        plain=3e-4,
-        private=3e-4,
-        cell="0.query",
-    ),
 }
 
 
 def jobs() -> list[Job]:
     """Return (setting, epsilon, sigma) of every training, the most wanted first; None and None for no privacy."""
     found: list[Job] = []
-    for name in ("classifier", "last"):
+    for name in SETTINGS:
         found += [(name, None, None), *((name, epsilon, None) for epsilon in EPSILONS)]
     found += [("classifier", None, sigma) for sigma in SIGMAS]
-    found += [("layers", None, None), ("layers", EPSILONS[0], None)]
     return found
 
 

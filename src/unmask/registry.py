@@ -36,6 +36,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "attention-images": "unmask.surfaces.image_activation:ImageActivationSurface",
         "noisy-tokens": "unmask.surfaces.noisy_tokens:NoisyTokenSurface",
         "released-attention": "unmask.surfaces.released_attention:ReleasedAttentionSurface",
+        "parameters": "unmask.surfaces.published_weights:PublishedWeights",
     },
     Group.ATTACK: {
         "span": "unmask.attacks.span:SpanSearch",
@@ -48,6 +49,8 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "embedding-match": "unmask.attacks.activations.embedding_match:EmbeddingMatch",
         "image-newton": "unmask.attacks.images.newton:ImageNewton",
         "image-match": "unmask.attacks.images.match:ImageMatch",
+        "closed-neurons": "unmask.attacks.weights.closed_neurons:ClosedNeurons",
+        "parameter-span": "unmask.attacks.weights.parameter_span:ParameterSpan",
     },
     Group.DEFENCE: {
         "perturb": "unmask.defences.perturb:Perturb",

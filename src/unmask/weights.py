@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unmask.errors import BadInput
+from unmask.vision import Images
 
 
 class Activation(StrEnum):
@@ -203,6 +204,23 @@ class WeightsObservation:
         if self.start is None:
             return {name: tensor.double() for name, tensor in self.final.items()}
         return {name: tensor.double() - self.start[name].double() for name, tensor in self.final.items()}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WeightsVictim:
+    """One party that publishes weights after training them on its images.
+
+    Args:
+        model: the public architecture.
+        start: weights before training.
+        final: weights after it.
+        secret: the training images, or None where only the weights are known.
+    """
+
+    model: PublicMLP
+    start: Mapping[str, Tensor]
+    final: Mapping[str, Tensor]
+    secret: Images | None
 
 
 def _check(argument: str, weights: Mapping[str, Tensor], model: PublicMLP) -> None:

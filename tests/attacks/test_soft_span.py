@@ -42,12 +42,12 @@ def test_length_and_label_need_not_be_known(observe) -> None:
     assert hits(ids, last.tokens) == 1
 
 
-def test_noise_alone_is_named_absent(observe) -> None:
+def test_noise_alone_gives_an_empty_guess(observe) -> None:
     # A ratio of noise to gradient so high that what is seen is as good as all noise.
     observation, _ = observe([TEXT], [1], ["layer.0.query.weight"], noise=100.0)
     observation.tensors["layer.0.query.weight"] = torch.randn(32, 32)
     (only,) = SoftSpan().run(observation, generator(0))
-    assert only.absent and only.done
+    assert only.done and not only.absent and (only.tokens, only.loss) == ((), 1.0)
 
 
 def test_guesses_only_get_better_and_repeat_with_the_seed(observe) -> None:
@@ -100,4 +100,4 @@ def test_what_noise_hides_is_not_called_absent(attack: SoftSpan | SpanSearch) ->
     base = GradientSurface(select="0.query", knows_labels=True, knows_lengths=True)
     seen = DpGradientSurface(base=base, clip=1.0, noise=100.0).observe(who, generator(0))
     *_, last = attack.run(seen, generator(0))
-    assert not last.absent and last.tokens == ((),) and last.loss == 1.0
+    assert not last.absent and last.tokens == () and last.loss == 1.0

@@ -57,7 +57,7 @@ def test_simulate_says_depth_error_and_ranges(folder, capsys):
     command = ["poly", "simulate", str(folder / "net"), "--data", str(folder / "x.npy")]
     assert main([*command, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["depth"] == 24
+    assert facts["depth"] == 20
     assert facts["measured_rms"] < 2 * facts["predicted_rms"] < 4 * facts["measured_rms"]
     assert main([*command, "--levels", "9", "--refreshed", "9"]) == 0
     assert "bootstrap main before" in capsys.readouterr().out

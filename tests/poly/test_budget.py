@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -8,7 +9,7 @@ from unmask.errors import BadInput
 from unmask.poly.budget import Site, choose
 from unmask.poly.fits import minimax
 from unmask.poly.program import programs
-from unmask.poly.sensitivity import sensitivities, sites
+from unmask.poly.sensitivity import gradients, sites
 
 SITES = [
     Site(name="a", function="gelu", interval=(-4.0, 4.0), sensitivity=1.0),
@@ -44,35 +45,58 @@ def test_samples_move_levels_to_where_the_inputs_are():
     assert found.polynomials["f"].degree > found.polynomials["n"].degree
 
 
-def test_sensitivity_predicts_the_error_of_other_polynomials():
-    net = network(5)
-    x = 0.5 * np.random.default_rng(0).standard_normal((40, net.tokens, net.inputs))
-    matters = sensitivities(net, x)
-    assert set(matters) == set(net.polynomials())
-    # A disturbance of deviation 1e-5 at one site, drawn for each unit.
-    rng, name = np.random.default_rng(1), "1.feed_forward.rise"
-    noisy = net.blocks[1].feed_forward
+def gelu_network(seed):
+    # Degree 31 on a narrow interval: as good as exact.
+    exact = minimax("gelu", (-4.0, 4.0), 31)
+    net = network(seed)
+    blocks = tuple(
+        replace(
+            block,
+            attention=replace(block.attention, activation=exact),
+            feed_forward=replace(block.feed_forward, activation=exact),
+        )
+        for block in net.blocks
+    )
+    return replace(net, blocks=blocks)
 
-    class Shaken:
-        coefficients, interval = noisy.activation.coefficients, noisy.activation.interval
 
-        def __call__(self, values):
-            return noisy.activation(values) + 1e-5 * rng.standard_normal(values.shape)
+def test_the_predicted_error_of_a_choice_is_what_the_network_then_does():
+    net = gelu_network(5)
+    rng = np.random.default_rng(0)
+    held, fresh = (0.5 * rng.standard_normal((count, net.tokens, net.inputs)) for count in (80, 200))
+    found = choose(sites(net, held, margin=1.5), 8)
+    blocks = []
+    for index, block in enumerate(net.blocks):
+        attention = replace(block.attention, activation=found.polynomials[f"{index}.attention.scores"])
+        feed = replace(block.feed_forward, activation=found.polynomials[f"{index}.feed_forward.rise"])
+        blocks.append(replace(block, attention=attention, feed_forward=feed))
+    measured = np.sqrt(np.mean((replace(net, blocks=tuple(blocks)).forward(fresh) - net.forward(fresh)) ** 2))
+    assert 0.5 < measured / found.error < 2
 
-    head, last = net.head, net.trace(x)
-    moved = []
-    for _ in range(30):
-        activated = Shaken()(last[name])
-        residual = last["1.attention.residual"] + noisy.fall(activated)
-        moved.append(head(residual.mean(axis=-2)) - last["logits"])
-    assert np.sqrt(np.mean(np.square(moved))) == pytest.approx(1e-5 * matters[name], rel=0.1)
+
+def test_gradients_are_those_of_finite_differences():
+    net = gelu_network(6)
+    x = 0.5 * np.random.default_rng(0).standard_normal((3, net.tokens, net.inputs))
+    name = "1.feed_forward.rise"
+    trace, feed = net.trace(x), net.blocks[1].feed_forward
+    found = gradients(net, x)
+    assert set(found) == set(net.polynomials())
+    assert found[name].shape == (3, *trace[name].shape)
+    activated = feed.activation(trace[name])
+    for token, unit in ((0, 0), (3, 7)):
+        moved = activated.copy()
+        moved[:, token, unit] += 1e-4
+        logits = net.head((trace["1.attention.residual"] + feed.fall(moved)).mean(axis=-2))
+        assert np.allclose((logits - trace["logits"]).T / 1e-4, found[name][:, :, token, unit], atol=1e-8)
 
 
 def test_sites_of_a_network_are_wider_than_what_was_seen():
-    net = network(5)
+    net = gelu_network(5)
     x = 0.5 * np.random.default_rng(0).standard_normal((10, net.tokens, net.inputs))
-    for site in sites(net, x, np.random.default_rng(0)):
+    for site in sites(net, x):
         seen = net.trace(x)[site.name]
         assert site.interval[0] < seen.min()
         assert seen.max() < site.interval[1]
         assert site.sensitivity > 0
+    with pytest.raises(BadInput, match="gradients"):
+        replace(site, samples=None)

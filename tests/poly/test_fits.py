@@ -67,6 +67,19 @@ def test_weighting_lowers_the_error_where_the_samples_are():
     assert tuned.error >= slow.largest_error(tuned, gelu, 8001)
 
 
+def test_many_samples_are_fitted_as_few_are():
+    samples = np.random.default_rng(0).normal(0, 1.2, 60_000).clip(-6, 6)
+    found = weighted("gelu", (-6.0, 6.0), 7, samples)
+    # All samples in one least-squares problem, in plain powers.
+    spread = 6 * np.cos(np.pi * (np.arange(64) + 0.5) / 64)
+    x = np.concatenate([samples, spread])
+    root = np.sqrt(np.concatenate([np.full(60_000, 0.95 / 60_000), np.full(64, 0.05 / 64)]))
+    gelu = TARGETS["gelu"]
+    slow_fit = np.linalg.lstsq(np.vander(x / 6, 8) * root[:, None], gelu(x) * root, rcond=None)[0]
+    t = np.linspace(-6, 6, 500)
+    assert np.allclose(found(t), np.vander(t / 6, 8) @ slow_fit, atol=1e-4)
+
+
 def test_alternation_counts_peaks_and_takes_the_best_of_them():
     assert alternation(np.array([1.0, -2.0, 3.0]), 3) == 1.0
     assert alternation(np.array([1.0, -2.0, 3.0]), 4) == 0.0

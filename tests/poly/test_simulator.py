@@ -6,7 +6,8 @@ import pytest
 from tests.poly.networks import network
 from tests.references.polynomials import Plan
 from unmask.errors import BadInput
-from unmask.poly.guard import guard
+from unmask.he import compiler, levels
+from unmask.poly.guard import guard, widened
 from unmask.poly.machine import Machine
 from unmask.poly.noise import Noise
 from unmask.poly.placement import Chain, place, shortest, stages
@@ -57,27 +58,34 @@ def test_the_tape_carries_a_bias_as_finite_differences_do():
     assert np.all(variance == 0)
 
 
-@pytest.mark.parametrize(("levels", "refreshed"), [(7, 7), (5, 6), (4, 3), (3, 4), (6, 3), (12, 5)])
-def test_the_shortest_path_is_that_of_trying_everything(levels, refreshed):
-    parts = stages(network(0, layers=1))[1:6]  # one attention: every subset of its fifteen places
-    chain = [(each.levels, each.forks, each.value, each.joins, each.early, each.mains) for each in parts]
-    slow = Plan(levels=levels, refreshed=refreshed).fewest(chain)
-    fast = shortest(parts, levels, refreshed, {"main": 1, "value": 1, "skip": 1})
+@pytest.mark.parametrize(("begin", "refreshed"), [(7, 7), (5, 6), (4, 3), (3, 4), (6, 3), (12, 5)])
+def test_the_shortest_path_is_that_of_trying_everything(begin, refreshed):
+    parts = stages(network(0, layers=1))[:5]  # one attention: every subset of its fifteen places
+    chain = [(each.levels, each.forks, each.value, each.joins, each.early, each.mains, each.skip) for each in parts]
+    slow = Plan(levels=begin, refreshed=refreshed).fewest(chain)
+    fast = shortest(parts, begin, refreshed, {"main": 1, "value": 1, "skip": 1})
     assert (fast.count if fast else None) == slow
 
 
 def test_depth_is_counted_by_hand():
-    # Embedding, 7 of attention with a square, 4 of the units with a cubic, head.
-    assert place(network(0, layers=1), Chain(levels=60)).depth == 1 + 7 + 4 + 1
-    assert place(network(0, layers=1, inputs=0), Chain(levels=60)).depth == 7 + 4 + 1
+    # Project, copy, product, square, mix, output; rise, cubic (2), fall. Embedding and head are folded.
+    assert place(network(0, layers=1), Chain(levels=60)).depth == 6 + 4
+    assert place(network(0, layers=3), Chain(levels=60)).depth == 3 * (6 + 4)
+
+
+def test_depth_is_that_of_the_compiled_circuit():
+    for shape in ({"layers": 1, "inputs": 0}, {"layers": 1}, {"layers": 2}):
+        net = network(0, **shape)
+        circuit = compiler.lower(net, compiler.packing_of(net, 2**11))
+        assert levels.levelled(circuit.program).levels == place(net, Chain(levels=60)).depth
 
 
 def test_too_few_levels_name_the_least_that_would_do():
-    with pytest.raises(BadInput, match="below 24, the least"):
-        place(network(0), Chain(levels=23))
-    assert place(network(0), Chain(levels=24)).count == 0
-    with pytest.raises(BadInput, match="below 3, what one stage takes"):
-        place(network(0), Chain(levels=5, refreshed=2))
+    with pytest.raises(BadInput, match="below 20, the least"):
+        place(network(0), Chain(levels=19))
+    assert place(network(0), Chain(levels=20)).count == 0
+    with pytest.raises(BadInput, match="below 2, what one stage takes"):
+        place(network(0), Chain(levels=5, refreshed=1))
 
 
 def test_a_network_out_of_range_is_refused_with_layer_and_value():
@@ -95,6 +103,16 @@ def test_a_network_out_of_range_is_refused_with_layer_and_value():
     assert caught.value.value == pytest.approx(worst.low, abs=1e-6)
     with pytest.raises(BadInput, match="leaves 1%"):
         simulate(net, x, Chain(), np.random.default_rng(0), share=0.01)
+
+
+def test_widening_changes_intervals_and_nothing_else():
+    net = network(0)
+    x = inputs(net, 10)
+    wide = widened(net, 20 * x)
+    assert np.allclose(wide.forward(x), net.forward(x), rtol=0, atol=1e-12)
+    with pytest.raises(BadInput):
+        guard(net, 20 * x)
+    guard(wide, 20 * x)
 
 
 def test_nan_is_refused_and_an_explosion_names_its_layer():

@@ -40,7 +40,7 @@ class Plan:
     refreshed: int
 
     def fewest(self, chain):
-        """Chain: (levels taken, forks, value's levels, joins, early, mains) for each stage."""
+        """Chain: (levels taken, forks, value's levels, joins, early, mains, skip's levels) for each stage."""
         best = None
         for choice in product((0, 1), repeat=3 * len(chain)):
             taken = sum((chain[place // 3][5] if place % 3 == 0 else 1) for place, bit in enumerate(choice) if bit)
@@ -50,7 +50,7 @@ class Plan:
 
     def works(self, chain, choice):
         held = {"main": self.levels}
-        for place, (taken, forks, value, joins, early, _) in enumerate(chain):
+        for place, (taken, forks, value, joins, early, _, skip) in enumerate(chain):
             for name, bit in zip(("main", "value", "skip"), choice[3 * place : 3 * place + 3], strict=True):
                 if bit and name not in held:
                     return False
@@ -58,6 +58,8 @@ class Plan:
                     held[name] = self.refreshed
             for name in forks:
                 held[name] = held["main"] - (value if name == "value" else 0)
+            if skip:
+                held["skip"] -= skip
             if early:
                 held["main"] = min(held["main"], held.pop(joins))
             held["main"] -= taken

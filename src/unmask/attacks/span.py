@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from unmask.attack import Reconstruction
 from unmask.attacks.batches.batch import read_batch
@@ -19,6 +20,7 @@ from unmask.attacks.replay import Replay
 from unmask.attacks.sentences.guided_search import GuidedSearch
 from unmask.attacks.sentences.mixed_goal import MixedGoal
 from unmask.attacks.sentences.sentence_search import SentenceSearch
+from unmask.attacks.sentences.unmixed_search import UnmixedSearch, inner_place, unmixing
 from unmask.attacks.sentences.vector_search import read_vector
 from unmask.attacks.spans import visible_space
 from unmask.observation import Observation
@@ -117,16 +119,39 @@ class SpanSearch:
 
     def _search(
         self, observation: Observation, place: Place, evidence: Evidence, length: int, generator: torch.Generator
-    ) -> SentenceSearch | GuidedSearch:
+    ) -> SentenceSearch | GuidedSearch | UnmixedSearch:
         allowed, blanks = allowed_tokens(observation), layout(observation, (length,))
-        probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
-        ranked = probes.distances(evidence, allowed).argsort()[: len(allowed)]
         start, free = blanks.ids[0], blanks.free[0].nonzero()[:, 0]
-        if place.component is not Component.ATTENTION_OUTPUT or evidence.place is not place:
+
+        def ranked() -> tuple[Probes, Tensor]:
+            probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
+            return probes, probes.distances(evidence, allowed).argsort()[: len(allowed)]
+
+        def plain() -> SentenceSearch:
+            probes, order = ranked()
             return SentenceSearch(
-                plain=evidence, ids=start, free=free, ranked=ranked, probes=probes, generator=generator
+                plain=evidence, ids=start, free=free, ranked=order, probes=probes, generator=generator
             )
-        start[free] = ranked[torch.arange(len(free)) % len(ranked)]
+
+        inner = inner_place(observation.model, place) if observation.knowledge.exact else None
+        apart = unmixing(evidence, inner, allowed, generator) if inner else None
+        if inner and apart:
+            flat = Evidence(model=observation.model, place=inner, bases=evidence.bases[:, : inner.shape[1]])
+            return UnmixedSearch(
+                outer=evidence,
+                unmixing=apart,
+                inner=inner,
+                ids=start,
+                free=free,
+                ranked=allowed,
+                probes=Probes.cached(flat, allowed, named(self.seed, "probes", inner.name)),
+                generator=generator,
+                plain=plain,
+            )
+        if place.component is not Component.ATTENTION_OUTPUT or evidence.place is not place:
+            return plain()
+        _, order = ranked()
+        start[free] = order[torch.arange(len(free)) % len(order)]
         return GuidedSearch(
             model=observation.model,
             place=place,

@@ -17,4 +17,4 @@ def unseen(observation: Observation, note: str) -> Reconstruction:
     if observation.knowledge.exact:
         return Reconstruction(tokens=(), loss=float("inf"), note=note, absent=True, done=True)
     # The empty guess explains nothing: its relative residual is one.
-    return Reconstruction(tokens=((),) * (observation.knowledge.batch or 1), loss=1.0, note=note, done=True)
+    return Reconstruction(tokens=(), loss=1.0, note=note, done=True)

@@ -13,6 +13,7 @@ STRONGEST: Mapping[str, str] = {
     "gradient-file": "span",
     "attention": "activation-span",
     "attention-images": "image-newton",
+    "parameters": "closed-neurons",
 }
 """The strongest attack by the surface's name."""
 BASELINE: Mapping[str, str] = {

@@ -10,14 +10,15 @@ import typer
 from unmask import api
 from unmask.auditor import defaults
 from unmask.auditor.loop import run
-from unmask.cli import console, defences, finish, image_request, options
+from unmask.auditor.plan import Plan
+from unmask.cli import console, defences, finish, image_request, options, weights_request
 from unmask.cli.options import Known
 from unmask.cli.request import Request, plan
 from unmask.errors import BadInput
 
 SURFACE = (
-    "What the adversary sees: gradient (default, unless a defence fits another), or attention (activations of one "
-    "forward pass)."
+    "What the adversary sees: gradient (default, unless a defence fits another), attention (activations of one "
+    "forward pass), or parameters (weights before and after training on images)."
 )
 IMAGES = (
     "Private images: a folder of pictures or of .parquet files, or an idx file; with --model vit-demo, a .safetensors "
@@ -40,6 +41,8 @@ def command(
     limit: Annotated[int | None, typer.Option(help="Number of texts; default: two gradients' worth.")] = None,
     surface: Annotated[str | None, typer.Option(help=SURFACE)] = None,
     select: Annotated[list[str] | None, typer.Option(help=SELECT)] = None,
+    weights_before: Annotated[Path | None, typer.Option(help="With --surface parameters: .safetensors file.")] = None,
+    weights_after: Annotated[Path | None, typer.Option(help="The same network after training.")] = None,
     gradients: Annotated[Path | None, typer.Option(help="Attack a saved gradient instead.")] = None,
     attack: Annotated[list[str] | None, typer.Option(help="Attack; may be repeated; see `unmask list`.")] = None,
     baseline: Annotated[bool, typer.Option(help="Compare with the published method.")] = True,
@@ -106,7 +109,7 @@ def command(
         select=tuple(select or ([] if selected is None or kind != home else [selected])),
         gradients=gradients,
         attacks=tuple(attack or ()),
-        baseline=defaults.BASELINE[kind] if baseline else None,
+        baseline=defaults.BASELINE.get(kind) if baseline else None,
         baseline_cells=baseline_cells,
         batch=batch,
         budget=None if budget is None else console.duration(budget, "--budget"),
@@ -116,10 +119,19 @@ def command(
         show_private=show_private,
         command=("unmask", *sys.argv[1:]),
     )
-    planned = image_request.plan(request) if image_request.pictured(request) else plan(request)
+    files = weights_request.Files(before=weights_before, after=weights_after)
+    planned = _planned(request, files)
     if dry_run:
         finish.preview(planned, json=json)
         return
     with console.bar() as progress:
         done = run(planned, out or api.default_folder(planned.subject.name), resume=resume, progress=progress)
     raise typer.Exit(finish.finish(planned, done, json=json, junit_file=junit_file, csv_file=csv_file))
+
+
+def _planned(request: Request, files: weights_request.Files) -> Plan:
+    if request.surface.name == options.PARAMETERS:
+        return weights_request.plan(request, files)
+    if files != weights_request.Files(before=None, after=None):
+        raise BadInput("--weights-before", "given", "goes with another surface", "add --surface parameters")
+    return image_request.plan(request) if image_request.pictured(request) else plan(request)

@@ -68,20 +68,24 @@ def command(
         def show(now: Progress) -> None:
             bar(now.step, now.steps)
 
-        done = run(
-            model,
-            data,
-            out=out,
-            defence=guard,
-            training=training,
-            held=test,
-            limit=limit,
-            classes=classes,
-            task=task,
-            online=online,
-            resume=resume,
-            progress=show,
-        )
+        try:
+            done = run(
+                model,
+                data,
+                out=out,
+                defence=guard,
+                training=training,
+                held=test,
+                limit=limit,
+                classes=classes,
+                task=task,
+                online=online,
+                resume=resume,
+                progress=show,
+            )
+        except KeyboardInterrupt:
+            console.note(f"unmask: stopped; go on with --out {out} --resume")
+            raise typer.Exit(130) from None
     for text in dict.fromkeys(str(one.message) for one in caught if "1/N" in str(one.message)):
         console.note(f"unmask: {text}")
     _shown(done, json=json)

@@ -10,9 +10,10 @@ from unmask.errors import BadInput
 from unmask.surface import Release
 from unmask.surfaces.activation import ActivationSurface
 from unmask.surfaces.gradient import GradientSurface
+from unmask.surfaces.published_weights import PublishedWeights
 from unmask.surfaces.selector import ALL
 
-GRADIENT, ATTENTION = SURFACES = ("gradient", "attention")
+GRADIENT, ATTENTION, PARAMETERS = SURFACES = ("gradient", "attention", "parameters")
 """Names of the surfaces that can be audited."""
 
 
@@ -61,7 +62,7 @@ def surface(
     missing: float = 0.0,
     positions: Known = Known.KNOWN,
     permuted: bool = False,
-) -> GradientSurface | ActivationSurface:
+) -> GradientSurface | ActivationSurface | PublishedWeights:
     """Return the surface that the options describe.
 
     Args:
@@ -84,7 +85,7 @@ def surface(
         BadInput: if the surface is unknown, a value is out of its range, or belongs to another surface.
     """
     if kind not in SURFACES:
-        raise BadInput("--surface", kind, "cannot be audited", f"choose {' or '.join(SURFACES)}")
+        raise BadInput("--surface", kind, "cannot be audited", f"choose {', '.join(SURFACES)}")
     of_gradients = {
         "--labels": labels is Known.KNOWN,
         "--lengths": lengths is Known.KNOWN,
@@ -93,10 +94,13 @@ def surface(
         "--learning-rate": learning_rate is not None,
     }
     of_activations = {"--missing": missing != 0, "--positions": positions is Known.UNKNOWN, "--permuted": permuted}
-    for option, given in (of_gradients if kind == ATTENTION else of_activations).items():
+    foreign = {GRADIENT: of_activations, ATTENTION: of_gradients, PARAMETERS: of_gradients | of_activations}[kind]
+    for option, given in foreign.items():
         if given:
             raise BadInput(option, "given", f"has no meaning on the {kind} surface", "leave it out")
     release = Release(dtype=dtype, noise=noise, clip=clip, prune=prune)
+    if kind == PARAMETERS:
+        return PublishedWeights(release=release)
     if kind == ATTENTION:
         return ActivationSurface(
             select=select,

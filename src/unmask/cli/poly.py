@@ -5,7 +5,7 @@ A command registers itself with one line here: `app.command("convert")(poly_conv
 
 import typer
 
-from unmask.cli import poly_fit, poly_simulate
+from unmask.cli import poly_convert, poly_fit, poly_simulate
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,4 +14,5 @@ app = typer.Typer(
     help="Polynomial transformers: what they cost, how exact they are, and whether they stay in range.",
 )
 app.command("fit")(poly_fit.command)
+app.command("convert")(poly_convert.command)
 app.command("simulate")(poly_simulate.command)

@@ -15,6 +15,7 @@ from unmask.surfaces import gradient_file
 from unmask.surfaces.activation import ActivationSurface
 from unmask.surfaces.gradient import GradientSurface
 from unmask.surfaces.gradient_file import GradientFile
+from unmask.surfaces.published_weights import PublishedWeights
 from unmask.surfaces.selector import ALL
 from unmask.victim import Secret
 from unmask.victims.corpora import Example, from_lines, from_parquet, private
@@ -35,7 +36,7 @@ class Request:
     data: Path | None
     images: Path | None
     limit: int | None
-    surface: GradientSurface | ActivationSurface
+    surface: GradientSurface | ActivationSurface | PublishedWeights
     defences: tuple[str, ...]
     select: tuple[str, ...]
     gradients: Path | None
@@ -69,6 +70,8 @@ def plan(request: Request) -> Plan:
             raise BadInput("--batch", request.batch, "texts in one forward pass are not told apart", "give 1")
         if request.gradients is not None:
             raise BadInput("--gradients", str(request.gradients), "are no activations", "use --surface gradient")
+    if isinstance(request.surface, PublishedWeights):
+        raise BadInput("--surface", request.surface.name, "shows no text", "see unmask.cli.weights_request")
     # What needs no model is checked before the model is loaded.
     wanted = request.attacks or defaults.strongest_all(request.surface, defended=bool(request.defences))
     attacks = [make(Group.ATTACK, name) for name in wanted]

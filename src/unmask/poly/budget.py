@@ -1,8 +1,10 @@
 """Which degree each site gets: the least predicted output error within a budget of levels.
 
-A site with sensitivity s and a fit of error e(d) there adds (s e(d))^2 to the squared output error, errors of
-different sites taken as independent. The sum is least within a number of levels by dynamic programming over sites
-and levels, which is exact: both the error and the levels add up.
+A site whose gradients were measured adds the mean of (sum_u g_u (p(x_u) - f(x_u)))^2 over inputs and outputs to the
+squared output error: first order, with the errors of one site's units, which are one function and so not
+independent, summed as they are. Without gradients it adds (s e)^2, s its sensitivity and e the fit's error. Errors of
+different sites are taken as independent. The sum is then least within a number of levels by dynamic programming over
+sites and levels, which is exact: both the error and the levels add up.
 """
 
 from collections.abc import Sequence
@@ -31,6 +33,8 @@ class Site:
         interval: where its input lies, with margin.
         sensitivity: change of the output, root mean square, by an error of one at this site, root mean square.
         samples: inputs that were measured; the error is then theirs, root mean square, else the largest.
+        gradients: (outputs, *shape of the samples), of each output by the polynomial's value there. The samples
+            are then (batch, ...), whole inputs.
     """
 
     name: str
@@ -38,10 +42,30 @@ class Site:
     interval: Interval
     sensitivity: float
     samples: Array | None = field(default=None)
+    gradients: Array | None = field(default=None)
+
+    def contribution(self, fit: Polynomial) -> float:
+        """Return the root mean square output error that a fit at this site leads to.
+
+        Args:
+            fit: in the place of the function.
+        """
+        if self.samples is None:
+            return self.sensitivity * fit.error
+        errors = fit(self.samples) - target(self.function)(self.samples)
+        if self.gradients is None:
+            return self.sensitivity * float(np.sqrt(np.mean(errors**2)))
+        moved = (self.gradients * errors).reshape(len(self.gradients), len(errors), -1).sum(axis=-1)
+        return float(np.sqrt(np.mean(moved**2)))
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.sensitivity) and self.sensitivity >= 0):
             raise BadInput("sensitivity", self.sensitivity, f"of {self.name} is negative or not finite", "measure it")
+        if self.gradients is not None and (
+            self.samples is None or self.gradients.shape[1:] != self.samples.shape or self.samples.ndim < 2
+        ):
+            shape = self.gradients.shape
+            raise BadInput("gradients", shape, f"of {self.name} do not fit its samples", "give (outputs, batch, ...)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +125,10 @@ def choose(sites: Sequence[Site], budget: int, *, degrees: Sequence[int] = DEGRE
 def _options(site: Site, degrees: Sequence[int]) -> list[tuple[int, float, Polynomial]]:
     found = []
     for degree in degrees:
-        if site.samples is None:
-            fit = minimax(site.function, site.interval, degree)
-            size = fit.error
-        else:
-            fit = weighted(site.function, site.interval, degree, site.samples)
-            size = float(np.sqrt(np.mean((fit(site.samples) - target(site.function)(site.samples)) ** 2)))
-        found.append((programs(fit)[0].depth, (site.sensitivity * size) ** 2, fit))
+        fit = (
+            minimax(site.function, site.interval, degree)
+            if site.samples is None
+            else weighted(site.function, site.interval, degree, site.samples)
+        )
+        found.append((programs(fit)[0].depth, site.contribution(fit) ** 2, fit))
     return found

@@ -83,7 +83,7 @@ def remainder(target: Target, interval: Interval, degree: int) -> float:
     best = inf
     for r in _RADII:
         size = target.bound(*interval, float(r))
-        if size < inf:
+        if size < 1e300:
             best = min(best, 2 * size * exp(-r * degree) / np.expm1(r))
     return float(best)
 

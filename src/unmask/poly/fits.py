@@ -11,7 +11,8 @@ from unmask.poly.polynomial import Array, Polynomial
 from unmask.poly.remez import remez
 from unmask.poly.targets import Interval, Target, target
 
-HIGHEST = 511
+HIGHEST, BINS = 511, 8192
+"""Largest degree; samples beyond this number are gathered in as many bins."""
 
 
 def minimax(name: str, interval: Interval, degree: int) -> Polynomial:
@@ -95,14 +96,23 @@ def weighted(name: str, interval: Interval, degree: int, samples: Array, *, floo
         raise BadInput("samples", flat, f"are missing, not finite, or outside {interval}", "widen the interval")
     centre, half = (low + high) / 2, (high - low) / 2
     spread = np.cos(np.pi * (np.arange(8 * degree + 8) + 0.5) / (8 * degree + 8))
-    t = np.concatenate([(flat - centre) / half, spread])
-    root = np.concatenate(
-        [np.full(len(flat), np.sqrt((1 - floor) / len(flat))), np.full(len(spread), np.sqrt(floor / len(spread)))]
-    )
-    found = np.linalg.lstsq(
-        chebyshev.chebvander(t, degree) * root[:, None], wanted(centre + half * t) * root, rcond=None
-    )[0]
+    places, counts = _binned((flat - centre) / half)
+    t = np.concatenate([places, spread])
+    root = np.sqrt(np.concatenate([(1 - floor) * counts / counts.sum(), np.full(len(spread), floor / len(spread))]))
+    rows = chebyshev.chebvander(t, degree) * root[:, None]
+    found = np.linalg.lstsq(rows, wanted(centre + half * t) * root, rcond=None)[0]
     return _certified(found, (low, high), wanted)
+
+
+def _binned(t: Array) -> tuple[Array, Array]:
+    """Return places in [-1, 1] and how many samples each stands for: themselves where they are few."""
+    if len(t) <= BINS:
+        return t, np.ones(len(t))
+    bins = np.clip(((t + 1) / 2 * BINS).astype(np.int64), 0, BINS - 1)
+    counts = np.bincount(bins, minlength=BINS).astype(np.float64)
+    sums = np.bincount(bins, weights=t, minlength=BINS)
+    used = counts > 0
+    return sums[used] / counts[used], counts[used]
 
 
 METHODS = {"minimax": minimax, "chebyshev": interpolated}

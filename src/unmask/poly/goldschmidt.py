@@ -116,9 +116,10 @@ def goldschmidt(power: Power, interval: Interval, error: float, *, degree: int =
     low, high = interval
     if not 0 < low < high < np.inf:
         raise BadInput("interval", interval, "does not lie above 0", "give 0 < low < high")
-    if not 1e-14 < error < 1:
-        raise BadInput("error", error, "is not in (1e-14, 1)", "give a relative error such as 1e-6")
-    start, scale, floor = _start(power, interval, degree)
+    if not 1e-12 < error < 1:
+        raise BadInput("error", error, "is not in (1e-12, 1)", "give a relative error such as 1e-6")
+    # An argument that is rounded to just beyond an end would be outside, and the first steps magnify it.
+    start, scale, floor = _start(power, (low * (1 - 1e-14), high * (1 + 1e-14)), degree)
     e, steps = floor, list[float]()
     while _relative(power, e)[0] > error:
         if len(steps) == LONGEST:
@@ -165,8 +166,8 @@ def _step(power: Power, e: float) -> tuple[float, float]:
 def _relative(power: Power, e: float) -> tuple[float, float]:
     # x y in [e, 1] is best scaled to [1 - d, 1 + d]; for the square root that is x^(1/2) y in [sqrt(e), 1].
     low = e if power is Power.INVERSE else sqrt(e)
-    # float64 itself leaves a few units in the last place at each step.
-    return (1 - low) / (1 + low) + 1e-15, 2 / (1 + low)
+    # float64 itself leaves a few units in the last place at each of at most 64 steps.
+    return (1 - low) / (1 + low) + 1e-13, 2 / (1 + low)
 
 
 def _start(power: Power, interval: Interval, degree: int) -> tuple[Polynomial | None, float, float]:

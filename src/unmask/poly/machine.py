@@ -1,17 +1,15 @@
 """The operations of an encrypted transformer on plain numbers, with levels, drift and noise.
 
-What is modelled is the circuit that one ciphertext per representation leads to: linear maps by diagonals (the
-rotations before the products, one rescale after the sum), keys and values shifted into a block per offset, scores by
-one product and a sum over the head's features, then a mask. The noise of a slot that is not kept is not followed.
+What is modelled is the circuit that `unmask.he` compiles: linear maps by diagonals (the rotations before the products,
+one rescale after the sum); query, key and value copied and shifted into a block per offset; scores by one product
+and a sum over the head's features. The noise of a slot that is not kept is not followed, nor which slots share a draw.
 """
 
 from dataclasses import dataclass, field
-from math import log2
 
 import numpy as np
 
 from unmask.errors import BadInput
-from unmask.poly.network import Affine
 from unmask.poly.noise import Noise
 from unmask.poly.polynomial import Array
 from unmask.poly.program import Program, Step, value
@@ -52,9 +50,14 @@ class Machine:
         variance = np.array((self.noise.bootstrap * size) ** 2)
         return self._made(x.value, level, variance, np.array(0.0), (x,), lambda gradient: (gradient,))
 
-    def affine(self, x: Held, map_: Affine) -> Held:
-        """Return x W^T + b: one level."""
-        W, level = map_.weight, self._lower(x.level)
+    def affine(self, x: Held, W: Array, b: Array) -> Held:
+        """Return x W^T + b: one level.
+
+        Args:
+            x: (..., in).
+            W: (out, in).
+            b: broadcastable to (..., out).
+        """
         linear = x.value @ W.T
         variance = (
             self.noise.key_switch**2 * (W**2).sum(axis=1)
@@ -62,42 +65,35 @@ class Machine:
             + self.noise.rescale**2
         )
         bias = linear * self.drifts[x.level]
-        return self._made(linear + map_.bias, level, variance, bias, (x,), lambda gradient: (gradient @ W,))
+        return self._made(linear + b, self._lower(x.level), variance, bias, (x,), lambda gradient: (gradient @ W,))
 
     def add(self, a: Held, b: Held) -> Held:
         """Return a + b, at the lower level."""
         nothing, level = np.array(0.0), min(a.level, b.level)
         return self._made(a.value + b.value, level, nothing, nothing, (a, b), lambda gradient: (gradient, gradient))
 
-    def scores(self, q: Held, k: Held, scale: Array, shift: Array, program: Program) -> Held:
-        """Return slope (scale_h Q K^T + shift_h) + offset, the program's node 0: three levels.
+    def scores(self, q: Held, k: Held, offset: Array) -> Held:
+        """Return Q K^T + offset_h: two levels, the copies and the product.
 
         Args:
-            q: (batch, heads, n, d_h).
+            q: (batch, heads, n, d_h), times whatever the scores are multiplied by.
             k: the same.
-            scale: (heads,).
-            shift: (heads,).
-            program: whose input map is folded into the mask.
+            offset: (heads,).
         """
         Q, K = q.value, k.value
-        level = min(q.level, self._lower(k.level))
-        after = self._lower(self._lower(level))
-        factor = (program.slope * scale)[:, None, None]
-        summed = Q @ np.swapaxes(K, -1, -2)
-        width = Q.shape[-1]
-        shifted = self._shift_variance(K)  # one draw for each pair: every block holds its own copy
-        variance = (Q**2) @ np.swapaxes(shifted, -1, -2)
+        level = min(self._lower(q.level), self._lower(k.level))
+        summed, width = Q @ np.swapaxes(K, -1, -2), Q.shape[-1]
+        # Every block holds its own copy of both: one draw for each pair of tokens.
+        variance = Q**2 @ np.swapaxes(self._shift_variance(K), -1, -2)
+        variance = variance + self._shift_variance(Q) @ np.swapaxes(K, -1, -2) ** 2
         variance = variance + width * self.noise.rescale**2 + (width - 1) * self.noise.key_switch**2
-        variance = factor**2 * variance + self.noise.encode**2 * summed**2 + self.noise.rescale**2
-        variance = variance + log2(max(width, 1)) * self.noise.key_switch**2
-        bias = factor * summed * (self.drifts[k.level] + self.drifts[level] + self.drifts[level - 1])
-        moved = factor * summed + (program.slope * shift)[:, None, None] + program.offset
+        bias = summed * (self.drifts[q.level] + self.drifts[k.level] + self.drifts[level])
 
         def pull(gradient: Array) -> tuple[Array, ...]:
-            scaled = factor * gradient
-            return scaled @ K, np.swapaxes(scaled, -1, -2) @ Q
+            return gradient @ K, np.swapaxes(gradient, -1, -2) @ Q
 
-        return self._made(moved, after, variance, bias, (q, k), pull)
+        moved = summed + offset[:, None, None]
+        return self._made(moved, self._lower(level), variance, bias, (q, k), pull)
 
     def mix(self, p: Held, v: Held, mask: Array | None) -> Held:
         """Return (mask * P) V, the mask folded into the shifted values: a level of v, then one of both.

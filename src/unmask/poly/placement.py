@@ -1,7 +1,8 @@
 """Levels that a network takes, and where bootstraps go: the shortest path over levels.
 
-The circuit is the one of one ciphertext per representation: values for all pairs of tokens lie in blocks. Between two
-stages each ciphertext that is still needed may be refreshed; a path is a choice of these, its length their number.
+The circuit is the one that `unmask.he` compiles: a ciphertext per representation, values for all pairs of tokens in
+blocks, the embedding folded into what reads it, the head into the last map. Between two stages each ciphertext that
+is still needed may be refreshed; a path is a choice of these, its length their number.
 """
 
 import heapq
@@ -63,7 +64,8 @@ class Stage:
         name: such as `0.attention.scores`.
         levels: that the main ciphertext loses.
         forks: ciphertexts that start here as copies of the main one: `skip`, `value`.
-        value: levels that `value` loses, beside.
+        value: levels that `value` loses when it starts.
+        skip: levels that `skip` loses in this stage.
         joins: ciphertext that meets the main one at the stage's end, or before its first product if `early`.
         early: whether they meet before the stage's levels are taken.
         mains: ciphertexts that the main one stands for: queries, keys and values go together.
@@ -73,6 +75,7 @@ class Stage:
     levels: int
     forks: tuple[str, ...] = field(default=())
     value: int = 0
+    skip: int = 0
     joins: str = ""
     early: bool = False
     mains: int = 1
@@ -102,14 +105,15 @@ def evaluated(network: Network) -> dict[str, Program]:
 
 def stages(network: Network) -> tuple[Stage, ...]:
     """Return the network's stages in order."""
-    found = [] if network.embedding is None else [Stage(name="embedding", levels=1)]
+    found: list[Stage] = []
     depths = {name: each.depth for name, each in evaluated(network).items()}
     for index in range(len(network.blocks)):
         room = f"{index}.attention"
+        embeds = int(index == 0 and network.embedding is not None)
         found += [
-            Stage(name=f"{room}.project", levels=1, forks=("skip",)),
-            # Shift the keys, multiply, mask. The values are shifted at the same time.
-            Stage(name=f"{room}.scores", levels=3, forks=("value",), value=1, mains=3),
+            Stage(name=f"{room}.project", levels=1, forks=("skip",), skip=embeds),
+            # Copies and shifts of query, key and value into the blocks, then the product of queries and keys.
+            Stage(name=f"{room}.scores", levels=2, forks=("value",), value=1, mains=3),
             Stage(name=f"{room}.weights", levels=depths[f"{room}.scores"]),
             Stage(name=f"{room}.mixed", levels=1, joins="value", early=True),
             Stage(name=f"{room}.output", levels=1, joins="skip"),
@@ -120,7 +124,8 @@ def stages(network: Network) -> tuple[Stage, ...]:
             Stage(name=f"{room}.activated", levels=depths[f"{room}.rise"]),
             Stage(name=f"{room}.output", levels=1, joins="skip"),
         ]
-    return (*found, Stage(name="logits", levels=1))
+    # The head is folded into the last of them, and has to be applied to what skips it.
+    return (*found[:-1], Stage(name="logits", levels=1, skip=1, joins="skip"))
 
 
 def place(network: Network, chain: Chain, *, costs: Mapping[str, int] | None = None) -> Placement:
@@ -186,6 +191,7 @@ def _moves(stage: Stage, state: State, refreshed: int) -> Iterator[tuple[tuple[s
         chosen = tuple(name for name, taken in zip(alive, choice, strict=True) if taken)
         levels = {"main": main, "value": value, "skip": skip} | dict.fromkeys(chosen, refreshed)
         levels |= {name: levels["main"] - (stage.value if name == "value" else 0) for name in stage.forks}
+        levels["skip"] -= stage.skip
         if stage.joins and stage.early:
             levels["main"] = min(levels["main"], levels[stage.joins])
         levels["main"] -= stage.levels
@@ -193,5 +199,7 @@ def _moves(stage: Stage, state: State, refreshed: int) -> Iterator[tuple[tuple[s
             if not stage.early:
                 levels["main"] = min(levels["main"], levels[stage.joins])
             levels[stage.joins] = -1
-        if levels["main"] >= 0 and all(levels[name] >= 0 for name in stage.forks):
+        wanted = ["main", *stage.forks, *(["skip"] if stage.skip else [])]
+        # A skip that is joined is gone, and has been counted in the main one.
+        if all(levels[name] >= 0 for name in wanted if name != stage.joins):
             yield chosen, (index + 1, levels["main"], levels["value"], levels["skip"])

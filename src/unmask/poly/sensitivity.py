@@ -11,14 +11,12 @@ from unmask.poly.placement import Chain, place
 from unmask.poly.polynomial import Array
 from unmask.poly.simulator import Runner
 
-MOST, SAMPLES = 60, 4096
-"""Levels of a chain that is long enough for any network here; inputs kept of each site."""
+MOST, ENTRIES = 60, 20_000_000
+"""Levels of a chain that is long enough for any network here; gradients that are kept at most, all sites together."""
 
 
-def sensitivities(network: Network, x: Array) -> dict[str, float]:
-    """Return by how much the logits move, root mean square, for independent errors of deviation one at each site.
-
-    To first order: the root of the mean over inputs and logits of the squared gradient, summed over a site's units.
+def gradients(network: Network, x: Array) -> dict[str, Array]:
+    """Return the gradient of each logit by each polynomial's values, (logits, batch, ...), by the site's name.
 
     Args:
         network: with polynomials in place.
@@ -31,39 +29,47 @@ def sensitivities(network: Network, x: Array) -> dict[str, float]:
     runner = Runner(network=network, chain=chain, placement=place(network, chain), measured=guard(network, x))
     machine = Machine(noise=Noise.none(), drifts=(0.0,) * (MOST + 1))
     logits = runner.run(x, machine)
-    squares = dict.fromkeys(machine.tape.names, 0.0)
-    places = list(np.ndindex(logits.value.shape[1:]))
-    for logit in places:
+    found: dict[str, list[Array]] = {name: [] for name in machine.tape.names}
+    for logit in np.ndindex(logits.value.shape[1:]):
         seed = np.zeros_like(logits.value)
         seed[(slice(None), *logit)] = 1.0
-        found: dict[str, Array] = {}
-        machine.tape.back(logits.node, seed, watch=found)
-        for name, gradient in found.items():
-            squares[name] += float((gradient**2).sum()) / len(x)
-    return {name: float(np.sqrt(square / len(places))) for name, square in squares.items()}
+        reached: dict[str, Array] = {}
+        machine.tape.back(logits.node, seed, watch=reached)
+        for name, kept in found.items():
+            kept.append(reached[name])
+    return {name: np.stack(kept) for name, kept in found.items()}
 
 
-def sites(network: Network, x: Array, rng: np.random.Generator, *, margin: float = 1.2) -> tuple[Site, ...]:
-    """Return the sites of a network with the ranges, inputs and sensitivities that were measured on data.
+def sites(network: Network, x: Array, *, margin: float = 1.2) -> tuple[Site, ...]:
+    """Return the sites of a network with the ranges, inputs and gradients that were measured on data.
 
     Args:
         network: each of its polynomials has to say what it `approximates`.
-        x: (batch, n, inputs).
-        rng: picks the inputs that are kept.
+        x: (batch, n, inputs); as many of them are used as memory allows.
         margin: by how much an interval is wider than what was seen.
 
     Raises:
         BadInput: if the network leaves its intervals on x.
     """
     polynomials, found = network.polynomials(), []
-    matters = sensitivities(network, x)
+    first = network.trace(x[:1])
+    units = sum(first[name].size for name in polynomials) * first["logits"].size
+    x = x[: max(1, ENTRIES // units)]
+    matters = gradients(network, x)
     for name, values in network.trace(x).items():
         if name in polynomials:
-            flat = values.ravel()
-            kept = flat if len(flat) <= SAMPLES else rng.choice(flat, SAMPLES, replace=False)
-            half = margin * (float(flat.max()) - float(flat.min())) / 2
-            centre = (float(flat.max()) + float(flat.min())) / 2
-            interval = (centre - half, centre + half)
-            function = polynomials[name].approximates
-            found.append(Site(name=name, function=function, interval=interval, sensitivity=matters[name], samples=kept))
+            low, high = float(values.min()), float(values.max())
+            centre, half = (low + high) / 2, margin * (high - low) / 2
+            # For independent errors of deviation one.
+            size = float(np.sqrt((matters[name] ** 2).sum() / (len(x) * len(matters[name]))))
+            found.append(
+                Site(
+                    name=name,
+                    function=polynomials[name].approximates,
+                    interval=(centre - half, centre + half),
+                    sensitivity=size,
+                    samples=values,
+                    gradients=matters[name],
+                )
+            )
     return tuple(found)

@@ -90,7 +90,7 @@ def claim(noise: float, rate: float, steps: int, delta: float, *, unit: str = "o
         unit=unit,
         neighbours=f"add or remove {unit}",
         accountant="analytic Gaussian without sampling" if faint else ACCOUNTANT,
-        scope=f"all {steps} steps, every intermediate model included",
+        scope=f"all {steps} steps, every intermediate model included" if steps > 1 else "one step",
     )
 
 

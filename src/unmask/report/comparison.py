@@ -158,8 +158,8 @@ def render(found: Sequence[Side]) -> str:
 def _sentence(found: Sequence[Side]) -> str:
     first, least = found[0], min(found[1:], key=lambda side: side.leak)
     if least.leak < first.leak:
-        return f"{first.label}: {first.score} {first.leak:.2f} of what was private; {least.label}: {least.leak:.2f}."
-    return f"No defence gives less away than {first.label} ({first.score} {first.leak:.2f})."
+        return f"{first.score} falls from {first.leak:.2f} ({first.label}) to {least.leak:.2f} ({least.label})."
+    return f"No run gives less away than the first ({first.label}, {first.score} {first.leak:.2f})."
 
 
 def _side(run: Run) -> Side:

@@ -33,22 +33,23 @@ def promises(run: Run) -> tuple[Promise, ...]:
     """
     found = [_promise(str(each.get("name", "defence")), each) for each in run.guarantees]
     defence, guarantee = run.trained.get("defence"), run.trained.get("guarantee")
-    if isinstance(guarantee, Mapping):
+    if isinstance(guarantee, Mapping) and guarantee.get("epsilon") is not None:
         name = defence.get("name", "defence") if isinstance(defence, Mapping) else "none"
         found.append(_promise(f"{name} (training of the model)", guarantee))
     return tuple(found)
 
 
 def epsilon(run: Run) -> float | None:
-    """Return the least epsilon that the run's release or the model's training has, or None without one.
+    """Return epsilon of what the attack saw: the least of the defended release, else of the model's training, or None.
 
     Args:
         run: the run.
     """
-    given: list[object] = [each.get("epsilon") for each in run.guarantees]
     guarantee = run.trained.get("guarantee")
-    given.append(guarantee.get("epsilon") if isinstance(guarantee, Mapping) else None)
-    return min((float(one) for one in given if isinstance(one, int | float)), default=None)
+    trained = guarantee.get("epsilon") if isinstance(guarantee, Mapping) else None
+    given = [each.get("epsilon") for each in run.guarantees]
+    numbers = [float(one) for one in given if isinstance(one, int | float)]
+    return min(numbers, default=float(trained) if isinstance(trained, int | float) else None)
 
 
 def _promise(name: str, each: Mapping[str, object]) -> Promise:

@@ -7,6 +7,7 @@ sorted by class.
 
 import gzip
 import io
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from unmask.vision import Images
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 IMAGE_COLUMNS = ("img", "image")
-LABEL_COLUMNS = ("label", "labels")
+LABEL_COLUMNS = ("label", "labels", "fine_label")
 IDX_IMAGES, IDX_LABELS = 2051, 2049
 """The first four bytes of an idx file of bytes with three axes, and with one."""
 
@@ -67,6 +68,22 @@ def load(path: str | Path, limit: int | None = None, seed: int = 0, *, argument:
     if "idx" in path.name:
         return _idx(path, limit, seed, argument)
     return _pictures(path, limit, seed, argument)
+
+
+def from_parquet(files: Sequence[Path], limit: int | None = None, seed: int = 0, *, argument: str = "--data") -> Images:
+    """Read images from the parquet files of one split, with the column names of the Hugging Face hub.
+
+    Args:
+        files: its shards, in their order.
+        limit: how many to draw; None for all of them.
+        seed: seed of the order.
+        argument: what the caller calls the files; errors use it.
+
+    Raises:
+        BadInput: if a file is unreadable or the images differ in size.
+        MissingExtra: if pyarrow is not installed.
+    """
+    return _parquet(list(files), limit, seed, argument)
 
 
 def fit(images: Images, shape: tuple[int, int, int], *, argument: str = "--images") -> Images:

@@ -49,6 +49,7 @@ class SentenceSearch:
         ranked: allowed tokens, most likely first.
         probes: public statistics of the place.
         generator: source of all chance.
+        begin: (n,) sentence to begin from, or None for one of the likeliest words.
     """
 
     plain: Evidence
@@ -57,6 +58,7 @@ class SentenceSearch:
     ranked: Tensor
     probes: Probes
     generator: torch.Generator
+    begin: Tensor | None = None
     replays: int = field(default=0, init=False)
     kicks: int = field(default=0, init=False)
     turn: int = field(default=0, init=False)
@@ -98,7 +100,7 @@ class SentenceSearch:
         pool = self.ranked[: len(self.free) + POOL]
         contexts = Contexts.measure(self.plain, self.ids, self.free, pool, SQUARES, self.generator)
         white = self.plain.whitened(contexts.white)
-        return self._fill(pool[contexts.table(white).greedy()]), white
+        return self._fill(pool[contexts.table(white).greedy()]) if self.begin is None else self.begin, white
 
     def _fill(self, tokens: Tensor) -> Tensor:
         filled = self.ids.clone()

@@ -1,7 +1,7 @@
 """Read training images from the weight change of an ordinary training: where neurons stayed closed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,13 @@ TURNS = 8
 
 GAP = 4.0
 """Ratio of neighbouring singular values from which the larger is taken for the last of the images."""
+
+
+PATIENCE = 3
+"""Rounds without a find after which the proof is loosened, twofold each time."""
+
+LOOSEST = 0.01
+"""Where that ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,18 +64,23 @@ class ClosedNeurons:
             note = f"the weight change has full rank {count}: too many images for its size, or too much noise"
             yield Reconstruction(tokens=(), loss=float("inf"), note=note, done=True)
             return
-        turn = 0
+        turn, idle, proof = 0, 0, self.search.proof
         for turn in range(1, self.rounds + 1):
             missing = layer.missing(found)
             if len(missing) == 1:
                 found = torch.cat([found, layer.vector(missing[0])[:, None]], 1)
                 break
             draw = torch.randn(len(missing), self.search.starts, generator=generator, dtype=torch.float64)
-            new = self.search.round(layer.columns, layer.weights @ missing.T, layer.size, missing[:, :-1].sum(1), draw)
+            search = replace(self.search, proof=proof)
+            new = search.round(layer.columns, layer.weights @ missing.T, layer.size, missing[:, :-1].sum(1), draw)
             before = found.shape[1]
             found = _distinct(found, new, count)
             if found.shape[1] == count:
                 break
+            idle = 0 if found.shape[1] > before else idle + 1
+            if idle == PATIENCE:
+                # Neurons that an image opened for a while only leave no exact zero.
+                idle, proof = 0, min(2 * proof, LOOSEST)
             if found.shape[1] > before or turn % 10 == 0:
                 note = f"{found.shape[1]} of {count} columns (rank of the change) after {turn} rounds"
                 yield Reconstruction(tokens=(), loss=float("inf"), note=note)

@@ -125,7 +125,8 @@ class Transformer(nn.Module):
         super().__init__()
         self.form = form
         decoder = form.kind == "decoder"
-        self.embedding = nn.Embedding(form.inputs, form.width) if decoder else nn.Linear(form.inputs, form.width)
+        linear = nn.Linear(form.inputs, form.width)
+        self.embedding: nn.Module = nn.Embedding(form.inputs, form.width) if decoder else linear
         self.place = nn.Parameter(torch.zeros(form.tokens, form.width))
         self.blocks = nn.ModuleList(Block(form) for _ in range(form.layers))
         self.norm = norm(form.norm, form.width) if form.order == "pre" else nn.Identity()
