@@ -9,6 +9,7 @@ import pytest
 from tests.poly.networks import affine, network
 from unmask.errors import BadInput
 from unmask.he import compiler
+from unmask.he.deviations import predicted
 from unmask.he.levels import levelled, refreshed
 from unmask.he.package import Package, load_package, save_package
 from unmask.he.parameters import Parameters
@@ -223,3 +224,16 @@ def test_a_trace_names_the_noise_of_each_step(tmp_path):
     assert points[-1].level == 0 and all(0 < p.deviation <= p.error < 1e-6 for p in points)
     written = json.loads(write(points, package, tmp_path / "trace.json").read_text())
     assert written["points"][-1]["error"] == points[-1].error
+
+
+@pytest.mark.parametrize("degree", [SEVENTH, NEGATIVE])
+def test_noise_stays_below_the_predicted_bound(degree):
+    net = network(layers=2)
+    blocks = tuple(replace(b, attention=replace(b.attention, activation=degree)) for b in net.blocks)
+    net = replace(net, blocks=blocks)
+    package = bare(net, 10)
+    x = inputs(package, net)
+    bound = 6 * predicted(package, package.pack(x))[: len(x)]
+    gap = np.abs(simulated(package, x)[0] - net.forward(x))
+    assert (gap < bound).all()
+    assert gap.max() > bound.max() / 300
