@@ -294,5 +294,5 @@ def _bootstrap_row(line: Line) -> Row:
         seconds=float(line["whole"]),
         command=COMMAND,
         versions=versions() | OPENFHE,
-        reason=f"{line['threads']} threads; load {line['load']}; {float(line['GiB']):.1f} GiB; keys {line['keys']:.0f} s",
+        reason=f"{line['threads']} threads; load of the machine {line['load']}; {float(line['GiB']):.1f} GiB",
     )
