@@ -48,9 +48,10 @@ def keygen(
 
 def query(
     package: Package,
-    data: Annotated[Path, typer.Option(help="Picture, cut as in training, or .npy of inputs.")],
+    data: Annotated[Path, typer.Option(help="Inputs: .npy or .npz, or an image; images are cut into patches.")],
     folder: Keys = Path("keys"),
     server: Annotated[str, typer.Option(help="Address of unmask he serve.")] = "http://127.0.0.1:8642",
+    item: Annotated[int | None, typer.Option(help="Which one of the inputs in the file; default: all.")] = None,
     top: Annotated[int, typer.Option(help="Classes to show for each input.")] = 3,
     certificate: Annotated[Path | None, typer.Option(help="Certificate to trust besides the system's, PEM.")] = None,
     patience: Annotated[str, typer.Option(help="How long to wait for an answer, such as 10m.")] = "1h",
@@ -61,7 +62,7 @@ def query(
         raise MissingExtra("httpx", "he") from MISSING
     seconds = console.duration(patience, "--patience")
     circuit = served.load(package, weights=False)
-    inputs = read(data, circuit)
+    inputs = read(data, circuit.shape, item)
     # Packed, and so checked for its range, before anything is sent.
     vectors = circuit.pack(inputs)
     listed = keys.listing(folder / keys.PUBLIC)

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from unmask.he.backend import Ciphertext, Evaluator
 from unmask.he.parameters import Parameters
-from unmask.he.pictures import Cut
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -62,12 +61,8 @@ class Queryable(Servable, Protocol):
         """What the outputs stand for; may be empty."""
 
     @property
-    def dimensions(self) -> int:
-        """Axes of an array of inputs."""
-
-    @property
-    def picture(self) -> Cut | None:
-        """How a picture becomes an input; None if no picture does."""
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
 
     def pack(self, inputs: Array) -> tuple[Array, ...]:
         """Return the vectors to encrypt, `inputs` of them a query.

@@ -12,7 +12,6 @@ from unmask.he.backend import Ciphertext, Evaluator
 from unmask.he.linear_layer import LinearLayer
 from unmask.he.package import CIRCUIT, Package, load_package
 from unmask.he.parameters import Parameters
-from unmask.he.pictures import Cut
 from unmask.he.planner import plan
 from unmask.he.run import Done, ready, run
 from unmask.he.servable import Array, Progress, Queryable, Run
@@ -60,15 +59,9 @@ class ServedNetwork:
         return self.package.reading.classes
 
     @property
-    def dimensions(self) -> int:
-        """See `Queryable`: items, tokens, features."""
-        return 3
-
-    @property
-    def picture(self) -> Cut | None:
-        """See `Queryable`: the patches that the network was trained on."""
-        package = self.package
-        return Cut.of(package.packing.tokens, package.reading.features, package.meta.get("patch"))
+    def shape(self) -> tuple[int, ...]:
+        """See `Queryable`: tokens, features."""
+        return self.package.packing.tokens, self.package.reading.features
 
     def open(self, evaluator: Evaluator) -> Run:
         """See `Servable`."""
