@@ -2,10 +2,11 @@
 
 import sys
 
-from benchmarks import polynomial_fits, polynomial_simulator
+from benchmarks import polynomial_fits, polynomial_models, polynomial_simulator
 from benchmarks.rows import save
 
 PARTS = {
+    "models": polynomial_models.rows,
     "fits": polynomial_fits.rows,
     "iterations": polynomial_fits.iteration_rows,
     "budget": polynomial_simulator.budget_rows,
