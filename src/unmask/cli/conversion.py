@@ -9,8 +9,8 @@ from unmask.errors import BadInput
 from unmask.poly.conversion.data import Data, Part
 from unmask.poly.conversion.depth import degrees_of, depth
 from unmask.poly.conversion.ranges import Penalty
+from unmask.poly.conversion.schedule import Schedule
 from unmask.poly.conversion.stages import Plan, Stage, convert
-from unmask.poly.conversion.training import Schedule
 from unmask.poly.layers.fold import fold
 from unmask.poly.storage import save_network
 from unmask.rng import generator
