@@ -32,10 +32,12 @@ from benchmarks.polynomial_data import (
     word_table,
 )
 from benchmarks.rows import RESULTS
+from unmask.poly.conversion.checkpoint import restore
 from unmask.poly.conversion.data import Data, Part, judge
 from unmask.poly.conversion.ranges import Penalty
+from unmask.poly.conversion.schedule import Schedule
 from unmask.poly.conversion.stages import Plan, convert
-from unmask.poly.conversion.training import Schedule, train
+from unmask.poly.conversion.training import Teacher, train
 from unmask.poly.layers.fold import fold
 from unmask.poly.layers.transformer import Form, Transformer
 from unmask.poly.storage import save_network
@@ -67,7 +69,10 @@ class Recipe:
 
     @property
     def twin(self) -> tuple[Form, Schedule]:
-        """The soft-max, LayerNorm twin, and one run with as many epochs as all stages together."""
+        """The soft-max, LayerNorm twin, and one run with as many epochs as all stages before distillation.
+
+        For distillation's epochs the twin goes on with a second run, by the labels alone.
+        """
         runs = [run for run in (self.plan.replaced, self.plan.ranged, self.plan.tuned) if run is not None]
         schedule = replace(runs[0], epochs=sum(run.epochs for run in runs), frozen=0.0)
         return replace(self.form, attention="softmax", norm="layer"), schedule
@@ -75,7 +80,7 @@ class Recipe:
     def shortened(self, share: float) -> "Recipe":
         """Return the recipe with a share of the epochs of each stage, at least one."""
         plan = self.plan
-        for name in ("replaced", "ranged", "tuned"):
+        for name in ("replaced", "ranged", "tuned", "distilled"):
             run = getattr(plan, name)
             if run is not None:
                 plan = replace(plan, **{name: replace(run, epochs=max(1, round(share * run.epochs)))})
@@ -91,7 +96,9 @@ RECIPES = {
             replaced=Schedule(epochs=12, learning_rate=3e-3),
             ranged=Schedule(epochs=6, learning_rate=1e-3),
             tuned=Schedule(epochs=42, learning_rate=2e-3, frozen=0.4),
+            distilled=Schedule(epochs=14, learning_rate=1e-3, frozen=1.0, distil=0.7),
             penalty=Penalty(weight=0.02, ceiling=5.0),
+            margin=1.5,
         ),
         classes=CLOTHES,
         statistics=FASHION,
@@ -165,12 +172,16 @@ def main(name: str, options: list[str]) -> None:
         model = Transformer(form, generator(0, "twin"))
         folder.mkdir(parents=True, exist_ok=True)
         train(model, data, schedule, folder, "twin", say=say)
+        if recipe.plan.distilled is not None:
+            more = replace(recipe.plan.distilled, distil=0.0)
+            train(model, data, more, folder, "twin-more", say=say)
     else:
         model = Transformer(recipe.form, generator(0, "polynomial"))
-        convert(model, data, recipe.plan, folder, say=say)
+        teacher = _teacher(name, recipe, data) if recipe.plan.distilled is not None else None
+        convert(model, data, recipe.plan, folder, teacher=teacher, say=say)
     metric = judge(model.eval(), data, test)
     seconds = round(time.monotonic() - began, 1)
-    epochs = recipe.twin[1].epochs
+    epochs = recipe.twin[1].epochs + (0 if recipe.plan.distilled is None else recipe.plan.distilled.epochs)
     result = {"model": folder.name, "epochs": epochs, "test": metric, "n": len(test.inputs), "seconds": seconds}
     say(json.dumps(result))
     if not twin and recipe.form.norm == "batch":
@@ -182,6 +193,14 @@ def main(name: str, options: list[str]) -> None:
     shutil.copy(folder / "log.jsonl", MODELS / f"polynomial-{folder.name}.jsonl")
     if not twin:
         shutil.copy(folder / "stages.json", MODELS / f"polynomial-{folder.name}-stages.json")
+
+
+def _teacher(name: str, recipe: Recipe, data: Data) -> Teacher:
+    # As it was after the first run: what comes later takes no more from it.
+    twin = Transformer(recipe.twin[0], generator(0, "twin"))
+    restore(WORK / f"{name}-twin" / "twin.safetensors", twin)
+    twin.eval()
+    return lambda x: twin(data.prepare(x))
 
 
 def export(name: str, recipe: Recipe, model: Transformer, meta: dict[str, object]) -> None:

@@ -183,8 +183,8 @@ def _forecast(where: str, used: NDArray[np.bool_], errors: Array, drift: Array, 
     return row(
         f"One-layer network (8 tokens, width 16) as compiled, {where}: measured over predicted error of a logit",
         "0.5 to 2 with every key",
-        f"{ratio:.3f}, by key {min(keys):.3f} to {max(keys):.3f}: rms {measured:.2e}, median "
-        f"{sizes[len(sizes) // 2]:.1e}, 99 % below {sizes[int(0.99 * len(sizes))]:.1e}, largest {sizes[-1]:.1e}",
+        f"{ratio:.3f}, by key {min(keys):.3f} to {max(keys):.3f}: rms {measured:.2e}, "
+        f"median {sizes[len(sizes) // 2]:.1e}, 99 % below {sizes[int(0.99 * len(sizes))]:.1e}, largest {sizes[-1]:.1e}",
         holds,
         len(sizes),
         began,

@@ -1,6 +1,7 @@
 """Conversion in stages: resumable to the bit, refuses what it cannot do, and ends in the network that it trained."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from unmask.poly.conversion.checkpoint import restore
 from unmask.poly.conversion.data import Data, Part, judge
 from unmask.poly.conversion.depth import choose, degrees_of, depth, fixed_levels
 from unmask.poly.conversion.ranges import Penalty, Range, measure, sites, watching
+from unmask.poly.conversion.schedule import Schedule
 from unmask.poly.conversion.stages import Plan, convert, held_ranges
-from unmask.poly.conversion.training import RangeExploded, Schedule, train
+from unmask.poly.conversion.training import RangeExploded, train
 from unmask.poly.layers.activation import Activation
 from unmask.poly.layers.fold import fold
 from unmask.poly.layers.transformer import Form, Transformer
@@ -27,6 +29,15 @@ from unmask.victims.vit import fresh
 
 FORM = Form(inputs=6, tokens=4, width=8, heads=2, hidden=12, classes=3, layers=1)
 RUN = Schedule(epochs=2, batch=16, learning_rate=5e-3)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    # Tensors here are so small that a second thread only waits.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def data(count: int = 192) -> Data:

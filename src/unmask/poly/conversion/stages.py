@@ -14,11 +14,13 @@ from unmask.poly.conversion.data import Data, judge
 from unmask.poly.conversion.depth import choose, fixed_levels
 from unmask.poly.conversion.fit import fit
 from unmask.poly.conversion.ranges import Penalty, Range, measure, sites
-from unmask.poly.conversion.training import Say, Schedule, Teacher, train
+from unmask.poly.conversion.schedule import Schedule
+from unmask.poly.conversion.training import Say, Teacher, train
 from unmask.rng import generator
 from unmask.storage import replace
 
 REPORT = "stages.json"
+STAGES = ("replace", "range", "substitute", "polynomial", "distil", "intervals")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class Plan:
         replaced: training of the new architecture with its functions; None if the model is trained.
         ranged: training with the penalty; None to leave it out.
         tuned: training with the polynomials in place; None to leave it out.
+        distilled: more of it, with the original as the teacher; None to leave it out.
         penalty: of `ranged` and `tuned`.
         margin: factor from a measured range to an interval.
         budget: levels of a fresh ciphertext, within which degrees are chosen by the measured ranges; None to
@@ -43,6 +46,7 @@ class Plan:
     replaced: Schedule | None = field(default=None)
     ranged: Schedule | None = field(default=None)
     tuned: Schedule | None = field(default=None)
+    distilled: Schedule | None = field(default=None)
     penalty: Penalty = field(default=Penalty())
     margin: float = field(default=1.2)
     budget: int | None = field(default=None)
@@ -75,7 +79,7 @@ class Stage:
     """What one stage left behind.
 
     Args:
-        name: `replace`, `range`, `substitute`, `polynomial` or `intervals`.
+        name: one of `STAGES`.
         metric: on the held-out part, in evaluation.
         ranges: (low, high) of what enters each site there.
         seconds: how long it took, over all calls.
@@ -122,9 +126,10 @@ def convert(
         raise BadInput("depth budget", plan.budget, f"is below {least}, the least of this model", remedy)
     folder.mkdir(parents=True, exist_ok=True)
     finished = list(_finished(folder))
-    for name in ("replace", "range", "substitute", "polynomial", "intervals"):
-        schedule = {"replace": plan.replaced, "range": plan.ranged, "polynomial": plan.tuned}.get(name)
-        if schedule is None and name in ("replace", "range", "polynomial"):
+    schedules = {"replace": plan.replaced, "range": plan.ranged, "polynomial": plan.tuned, "distil": plan.distilled}
+    for name in STAGES:
+        schedule = schedules.get(name)
+        if schedule is None and name in schedules:
             continue
         if name in [stage.name for stage in finished]:
             restore(folder / f"{name}.safetensors", model)
@@ -143,24 +148,27 @@ def convert(
     return tuple(finished)
 
 
-def held_ranges(model: nn.Module, data: Data) -> dict[str, Range]:
+def held_ranges(model: nn.Module, data: Data, *, training: bool = False) -> dict[str, Range]:
     """Return the range of each site on the held-out part.
 
     Args:
         model: any module with sites.
         data: its data.
+        training: whether to look at the training part as well.
     """
 
     def inputs() -> Iterator[Tensor]:
-        for x, _ in data.held.batches(500):
-            yield data.prepare(x)
+        for part in (data.held, *([data.train] if training else [])):
+            for x, _ in part.batches(500):
+                yield data.prepare(x)
 
     return measure(model, inputs(), generator(0, "ranges"))
 
 
 def _place(model: nn.Module, data: Data, plan: Plan, *, fresh: bool) -> None:
     # Fits polynomials, or moves those that are there to the intervals that the trained model needs.
-    seen = held_ranges(model, data)
+    # What ships has to hold for inputs that nobody has seen yet: its intervals are of all there are.
+    seen = held_ranges(model, data, training=not fresh)
     chosen = choose(model, seen, plan.budget) if fresh and plan.budget is not None else {}
     for path, site in sites(model).items():
         if fresh:
