@@ -6,12 +6,12 @@ from benchmarks import polynomial_fits, polynomial_models, polynomial_simulator
 from benchmarks.rows import save
 
 PARTS = {
-    "models": polynomial_models.rows,
     "fits": polynomial_fits.rows,
     "iterations": polynomial_fits.iteration_rows,
     "budget": polynomial_simulator.budget_rows,
     "simulator": polynomial_simulator.rows,
     "encrypted": polynomial_simulator.encrypted_rows,
+    "models": polynomial_models.rows,
 }
 
 

@@ -67,12 +67,12 @@ def rows() -> list[Row]:
             ),
             row(
                 f"{where}: names that the strongest adversary reads off the answer",
-                f"<= {bound:.3f} on average",
+                "reported",
                 f"{named} of {len(mine)}",
                 True,
                 len(mine),
                 0.0,
-                control=f"{free} of {len(mine)} without privacy; blind guess {prior:.2f}",
+                control=f"{free} of {len(mine)} without privacy; blind guess {prior:.2f}, proved bound {bound:.3f}",
                 reason="too few answers to test the bound, which is proved; shown beside what privacy takes away",
             ),
         ]

@@ -376,13 +376,13 @@ def test_a_defence_stands_in_the_plan_and_in_the_run(run: Run, models: Path, tex
     usual = ("audit", "--model", models / "bert", "--texts", texts, "--select", "0.query", "--no-baseline")
     guarded = (*usual, "--defence", "dp-sgd:noise=2.0,clip=0.5,rate=0.1,steps=3")
     code, out, _ = run(*guarded, "--dry-run")
-    assert code == 0 and "Defence: dp-sgd: epsilon" in out and "clipped to norm 0.5" in out
+    assert code == 0 and "Defence: dp-sgd: VOID, the noise was seeded: epsilon" in out and "clipped to norm 0.5" in out
     assert "Attacks: span (strongest) in 1 cells, soft-span (strongest) in 1 cells" in out
     code, out, _ = run(*guarded, "--attack", "stub", "--limit", "1", "--out", tmp_path / "run", "--json")
     facts = json.loads(out)
     assert code == 0 and facts["surface"]["name"] == "dp-gradient" and facts["surface"]["noise"] == 2.0
     head = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert head["settings"]["defences"][0].startswith("dp-sgd: epsilon")
+    assert head["settings"]["defences"][0].startswith("dp-sgd: VOID, the noise was seeded: epsilon")
 
 
 @pytest.mark.parametrize(

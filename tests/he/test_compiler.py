@@ -1,5 +1,6 @@
 """Circuits compute what the plain network does, in the levels and operations that were planned."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 from tests.poly.networks import affine, network
 from unmask.errors import BadInput
 from unmask.he import compiler
+from unmask.he.deviations import predicted
 from unmask.he.levels import levelled, refreshed
 from unmask.he.package import Package, load_package, save_package
 from unmask.he.parameters import Parameters
 from unmask.he.planner import plan
 from unmask.he.run import execute, ready
 from unmask.he.simulator import SimulatedEvaluator, SimulatedKeyHolder
+from unmask.he.trace import traced, write
 from unmask.poly.network import Affine
 from unmask.poly.noise import Noise
 from unmask.poly.polynomial import Polynomial
@@ -208,3 +211,29 @@ def test_attention_by_itself():
 def test_affine_maps_are_placed():
     matrix = compiler.lowering.placed(Affine(weight=np.ones((2, 3)), bias=np.ones(2)), 4, rows=np.array([3, 1]))
     assert matrix.weight.sum() == 6 and matrix.weight[0].sum() == 0 and matrix.bias.tolist() == [0, 1, 0, 1]
+
+
+def test_a_trace_names_the_noise_of_each_step(tmp_path):
+    net = network(layers=1)
+    package = bare(net, 10)
+    chance = np.random.default_rng(0)
+    holder = SimulatedKeyHolder(parameters=package.parameters, generator=chance)
+    evaluator = SimulatedEvaluator(package.parameters, chance)
+    points = traced(ready(package, evaluator), holder, package.pack(inputs(package, net)))
+    assert [p.name for p in points] == [name for step in package.program.steps for name in step.outputs]
+    assert points[-1].level == 0 and all(0 < p.deviation <= p.error < 1e-6 for p in points)
+    written = json.loads(write(points, package, tmp_path / "trace.json").read_text())
+    assert written["points"][-1]["error"] == points[-1].error
+
+
+@pytest.mark.parametrize("degree", [SEVENTH, NEGATIVE])
+def test_noise_stays_below_the_predicted_bound(degree):
+    net = network(layers=2)
+    blocks = tuple(replace(b, attention=replace(b.attention, activation=degree)) for b in net.blocks)
+    net = replace(net, blocks=blocks)
+    package = bare(net, 10)
+    x = inputs(package, net)
+    bound = 6 * predicted(package, package.pack(x))[: len(x)]
+    gap = np.abs(simulated(package, x)[0] - net.forward(x))
+    assert (gap < bound).all()
+    assert gap.max() > bound.max() / 300

@@ -7,12 +7,13 @@ from tests.poly.networks import network
 from tests.references.polynomials import Plan
 from unmask.errors import BadInput
 from unmask.he import compiler, levels
-from unmask.poly.guard import guard
+from unmask.poly.guard import guard, widened
 from unmask.poly.machine import Machine
 from unmask.poly.noise import Noise
 from unmask.poly.placement import Chain, place, shortest, stages
 from unmask.poly.polynomial import Polynomial
-from unmask.poly.simulator import Runner, simulate
+from unmask.poly.runner import Runner
+from unmask.poly.simulator import simulate
 
 SHAPES = [{}, {"causal": True, "pooling": "all"}, {"pooling": "last", "inputs": 0}, {"pooling": "first", "layers": 1}]
 
@@ -103,6 +104,16 @@ def test_a_network_out_of_range_is_refused_with_layer_and_value():
     assert caught.value.value == pytest.approx(worst.low, abs=1e-6)
     with pytest.raises(BadInput, match="leaves 1%"):
         simulate(net, x, Chain(), np.random.default_rng(0), share=0.01)
+
+
+def test_widening_changes_intervals_and_nothing_else():
+    net = network(0)
+    x = inputs(net, 10)
+    wide = widened(net, 20 * x)
+    assert np.allclose(wide.forward(x), net.forward(x), rtol=0, atol=1e-12)
+    with pytest.raises(BadInput):
+        guard(net, 20 * x)
+    guard(wide, 20 * x)
 
 
 def test_nan_is_refused_and_an_explosion_names_its_layer():

@@ -17,6 +17,8 @@ from unmask.he.program import Program
 from unmask.poly.network import Attention, Network
 
 RINGS = (14, 15, 16)
+CLOSE = 1.2
+"""Among packages up to so much slower than the fastest, the smallest is taken."""
 MARGIN = 1.5
 """Representations are divided by so much more than their largest calibration value before a bootstrap."""
 
@@ -118,7 +120,9 @@ def compile_network(
     if not made:
         refusal: BadInput = _refused(network, reasons[0], parameters, batch, calibration, memory, rings)
         raise refusal
-    return min(made, key=lambda pair: pair[1].seconds / pair[1].batch)
+    least = min(plan.seconds / plan.batch for _, plan in made)
+    close = [pair for pair in made if pair[1].seconds / pair[1].batch <= CLOSE * least]
+    return min(close, key=lambda pair: pair[1].memory)
 
 
 def _leveled(network: Network, rings: Sequence[int]) -> list[Parameters]:

@@ -1,12 +1,13 @@
 """The range guard: a polynomial outside its interval is worth nothing, so a network that leaves one is refused."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.polynomial import chebyshev
 
 from unmask.errors import BadInput
 from unmask.poly.network import Network
-from unmask.poly.polynomial import Array
+from unmask.poly.polynomial import Array, Polynomial
 
 BATCH = 128
 
@@ -80,6 +81,44 @@ def measure(network: Network, x: Array) -> Measured:
         for name, polynomial in polynomials.items()
     )
     return Measured(logits=np.concatenate(logits), ranges=ranges, sizes=sizes)
+
+
+def widened(network: Network, x: Array, *, margin: float = 1.2) -> Network:
+    """Return the same network with each polynomial written on the interval that data reaches, with a margin.
+
+    Only for polynomials that were trained in place: they stand for themselves and are as right outside of the old
+    interval. The coefficients change, the polynomials do not; an error that was certified is dropped.
+
+    Args:
+        network: the network.
+        x: (batch, n, inputs), not the data that `guard` is then asked about.
+        margin: by how much each interval is wider than what was seen; none becomes narrower.
+
+    Raises:
+        BadInput: if x or an intermediate is not finite.
+    """
+    new = {}
+    for found in measure(network, x).ranges:
+        centre, half = (found.low + found.high) / 2, margin * (found.high - found.low) / 2
+        interval = (min(found.interval[0], centre - half), max(found.interval[1], centre + half))
+        new[found.name] = _moved(network.polynomials()[found.name], interval)
+    blocks = []
+    for index, block in enumerate(network.blocks):
+        attention = replace(block.attention, activation=new[f"{index}.attention.scores"])
+        feed = replace(block.feed_forward, activation=new[f"{index}.feed_forward.rise"])
+        blocks.append(replace(block, attention=attention, feed_forward=feed))
+    return replace(network, blocks=tuple(blocks))
+
+
+def _moved(polynomial: Polynomial, interval: tuple[float, float]) -> Polynomial:
+    low, high = interval
+    degree = polynomial.degree
+    nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
+    values = polynomial((low + high) / 2 + (high - low) / 2 * nodes)
+    # Interpolation in d + 1 points is exact for degree d.
+    found = 2 / (degree + 1) * chebyshev.chebvander(nodes, degree).T @ values
+    found[0] /= 2
+    return Polynomial(coefficients=tuple(map(float, found)), interval=interval, approximates=polynomial.approximates)
 
 
 def guard(network: Network, x: Array, *, share: float = 1.0) -> Measured:

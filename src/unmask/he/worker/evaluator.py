@@ -28,6 +28,7 @@ class Evaluator:
         self._context: Any = None
         self._given: dict[str, Any] = {}
         self._held: dict[int, Any] = {}
+        self._zero: Any = None
 
     def commands(self) -> dict[str, Callable[..., Any]]:
         """Return the commands by name."""
@@ -60,6 +61,14 @@ class Evaluator:
             read = self._context.DeserializeEvalAutomorphismKey if many else self._context.DeserializeEvalMultKey
             if not read(path, openfhe.BINARY):
                 raise ValueError(f"{name} is no key file of OpenFHE")
+        self._zero = self._nothing()
+
+    def _nothing(self) -> Any:
+        """Return a ciphertext of two zero polynomials, which needs some key to be made and is under none."""
+        slots = self._context.GetRingDimension() // 2
+        plain = self._context.MakeCKKSPackedPlaintext([0.0], 1, 0, None, slots)
+        some = self._context.Encrypt(self._context.KeyGen().publicKey, plain)
+        return self._context.EvalSub(some, some)
 
     def encode(self, header: dict[str, Any], blobs: list[Any]) -> None:
         """Encode a vector at `level` as number `to`."""
@@ -200,8 +209,15 @@ class Evaluator:
         sound = len(ciphertext.GetElements()) == 2 and ciphertext.GetNoiseScaleDeg() == 1
         if not sound or ciphertext.GetCryptoContext() != self._context:
             raise ValueError("it is no fresh ciphertext of these parameters")
-        self._held[header["to"]] = ciphertext
-        return {"level": self._level(ciphertext), "tag": ciphertext.GetKeyTag()}, []
+        # A ciphertext that was read carries ring parameters of its own, equal to the context's but not the same
+        # object, and so does all that comes of it: every product with an encoded vector then takes seven times
+        # as long. A sum takes the parameters of its first term.
+        zero = (
+            self._context.LevelReduce(self._zero, None, ciphertext.GetLevel()) if ciphertext.GetLevel() else self._zero
+        )
+        zero.SetKeyTag(ciphertext.GetKeyTag())
+        self._held[header["to"]] = self._context.EvalAdd(zero, ciphertext)
+        return {"level": self._level(ciphertext)}, []
 
     def _level(self, ciphertext: Any) -> int:
         return int(self._given["levels"] - ciphertext.GetLevel())
