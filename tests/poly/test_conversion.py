@@ -238,3 +238,13 @@ def test_command_converts_a_bert_directory(tmp_path: Path, capsys: pytest.Captur
     network = load_network(tmp_path / "out" / "network")
     assert network.kind == "text" and network.embedding is None and network.tokens == 8
     assert told["depth"] <= 24
+
+
+def test_command_names_a_model_that_is_none_and_a_budget_that_is_too_small(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["poly", "convert", "nowhere", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "MODEL 'nowhere' is no model" in capsys.readouterr().err
+    wrong = ["--epochs", "3,2"]
+    assert main(["poly", "convert", "vit-demo", "--data", str(tmp_path), "--out", str(tmp_path / "out"), *wrong]) == 2
+    assert "--epochs '3,2' is not three numbers" in capsys.readouterr().err

@@ -124,6 +124,9 @@ def _pictures(model: str, data: Path, limit: int | None, seed: int) -> tuple[Ori
 
 def _sentences(model: str, data: Path, limit: int | None, seed: int, tokens: int) -> tuple[Original, tuple[Part, Part]]:
     name = str(demo.directory()) if model == demo.NAME else model
+    if not (Path(name) / "config.json").is_file():
+        remedy = "give vit-demo, a .safetensors file of this project, or a BERT directory"
+        raise BadInput("MODEL", model, "is no model", remedy)
     found = (
         corpora.from_parquet(data, limit, seed, argument="--data")
         if _parquet(data)
