@@ -47,7 +47,7 @@ def test_without_a_fitting_interpreter_the_way_out_is_named(alone):
 
 def test_an_interpreter_of_the_wrong_version_is_refused_before_anything_is_built(alone):
     wrong = fake(alone / "old", (3, 9))
-    with pytest.raises(BadInput, match="3.9, for which OpenFHE has no binary"):
+    with pytest.raises(BadInput, match=r"3\.9, for which OpenFHE has no binary"):
         environment.build(wrong)
     with pytest.raises(BadInput, match="no Python interpreter that runs"):
         environment.build(alone / "nothing")
