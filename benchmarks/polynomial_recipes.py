@@ -35,8 +35,9 @@ from benchmarks.rows import RESULTS
 from unmask.poly.conversion.checkpoint import restore
 from unmask.poly.conversion.data import Data, Part, judge
 from unmask.poly.conversion.ranges import Penalty
+from unmask.poly.conversion.schedule import Schedule
 from unmask.poly.conversion.stages import Plan, convert
-from unmask.poly.conversion.training import Schedule, Teacher, train
+from unmask.poly.conversion.training import Teacher, train
 from unmask.poly.layers.fold import fold
 from unmask.poly.layers.transformer import Form, Transformer
 from unmask.poly.storage import save_network

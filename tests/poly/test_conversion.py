@@ -1,6 +1,7 @@
 """Conversion in stages: resumable to the bit, refuses what it cannot do, and ends in the network that it trained."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from unmask.poly.conversion.checkpoint import restore
 from unmask.poly.conversion.data import Data, Part, judge
 from unmask.poly.conversion.depth import choose, degrees_of, depth, fixed_levels
 from unmask.poly.conversion.ranges import Penalty, Range, measure, sites, watching
+from unmask.poly.conversion.schedule import Schedule
 from unmask.poly.conversion.stages import Plan, convert, held_ranges
-from unmask.poly.conversion.training import RangeExploded, Schedule, train
+from unmask.poly.conversion.training import RangeExploded, train
 from unmask.poly.layers.activation import Activation
 from unmask.poly.layers.fold import fold
 from unmask.poly.layers.transformer import Form, Transformer
@@ -27,6 +29,15 @@ from unmask.victims.vit import fresh
 
 FORM = Form(inputs=6, tokens=4, width=8, heads=2, hidden=12, classes=3, layers=1)
 RUN = Schedule(epochs=2, batch=16, learning_rate=5e-3)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    # Tensors here are so small that a second thread only waits.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def data(count: int = 192) -> Data:
@@ -227,3 +238,13 @@ def test_command_converts_a_bert_directory(tmp_path: Path, capsys: pytest.Captur
     network = load_network(tmp_path / "out" / "network")
     assert network.kind == "text" and network.embedding is None and network.tokens == 8
     assert told["depth"] <= 24
+
+
+def test_command_names_a_model_that_is_none_and_a_budget_that_is_too_small(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["poly", "convert", "nowhere", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "MODEL 'nowhere' is no model" in capsys.readouterr().err
+    wrong = ["--epochs", "3,2"]
+    assert main(["poly", "convert", "vit-demo", "--data", str(tmp_path), "--out", str(tmp_path / "out"), *wrong]) == 2
+    assert "--epochs '3,2' is not three numbers" in capsys.readouterr().err

@@ -155,6 +155,13 @@ def test_gaussian_and_softmax_attention_of_one_key_set_agree_up_to_the_norms_of_
     np.testing.assert_allclose(seen[0].detach(), (-distance / (2 * 4**0.5)).detach(), atol=1e-12)
 
 
+def test_statistics_of_one_batch_are_those_of_evaluation() -> None:
+    norm = BatchNorm(3)
+    x = 50.0 + 20.0 * torch.randn(64, 5, 3, generator=generator(11))
+    trained = norm(x)
+    torch.testing.assert_close(norm.eval()(x), trained, atol=0.01, rtol=0.01)
+
+
 def test_unknown_names_are_refused() -> None:
     for make in (
         lambda: Activation("sine"),

@@ -12,7 +12,8 @@ from unmask.poly.machine import Machine
 from unmask.poly.noise import Noise
 from unmask.poly.placement import Chain, place, shortest, stages
 from unmask.poly.polynomial import Polynomial
-from unmask.poly.simulator import Runner, simulate
+from unmask.poly.runner import Runner
+from unmask.poly.simulator import simulate
 
 SHAPES = [{}, {"causal": True, "pooling": "all"}, {"pooling": "last", "inputs": 0}, {"pooling": "first", "layers": 1}]
 

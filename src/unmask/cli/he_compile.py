@@ -14,9 +14,11 @@ from unmask.he.compiler import compile_network
 from unmask.he.package import Package, save_package
 from unmask.he.packing import Array
 from unmask.he.planner import Plan
-from unmask.poly.storage import load_network
+from unmask.poly.demo import find
 
-Folder = Annotated[Path, typer.Argument(help="Folder of a polynomial network, as `unmask poly convert` writes.")]
+Folder = Annotated[
+    Path, typer.Argument(help="Folder of a polynomial network, or fashion-mnist-poly, which is bundled.")
+]
 Batch = Annotated[
     int | None, typer.Option(help="Inputs in one ciphertext, a power of two; default: the most that fit.")
 ]
@@ -59,7 +61,7 @@ def compile_(
 def _compiled(
     folder: Path, batch: int | None, memory: float, ring: int | None, calibration: Path | None
 ) -> tuple[Package, Plan]:
-    network = load_network(folder)
+    network = find(folder)
     inputs = None if calibration is None else _inputs(calibration)
     rings = (14, 15, 16) if ring is None else (ring,)
     return compile_network(network, batch=batch, calibration=inputs, memory=int(memory * 1e9), rings=rings)

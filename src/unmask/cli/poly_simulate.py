@@ -8,15 +8,15 @@ import numpy as np
 import typer
 
 from unmask.errors import BadInput
+from unmask.poly.demo import find
 from unmask.poly.network import Network
 from unmask.poly.placement import Chain
 from unmask.poly.polynomial import Array
 from unmask.poly.simulator import Simulation, simulate
-from unmask.poly.storage import load_network
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="Folder of a converted network.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a polynomial network, or the bundled fashion-mnist-poly.")],
     data: Annotated[Path, typer.Option(help="Held-out inputs: .npy of shape (number, tokens, inputs).")],
     ring: Annotated[int, typer.Option(help="log2 of the ring dimension.")] = 16,
     scale: Annotated[int, typer.Option(help="Bits of the scale.")] = 45,
@@ -30,7 +30,7 @@ def command(
     """Refuse a network that leaves its intervals; else say depth, bootstraps, and the error the noise leaves."""
     if not 0 < share <= 1:
         raise BadInput("--share", share, "is not in (0, 1]", "give a share such as 0.9")
-    network = load_network(folder)
+    network = find(folder)
     chain = Chain(ring=ring, scale=scale, levels=levels, refreshed=refreshed, fixed=not flexible)
     found = simulate(network, _inputs(data, network), chain, np.random.default_rng(seed), share=share)
     if json:

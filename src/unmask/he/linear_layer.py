@@ -91,9 +91,9 @@ class LinearLayer:
         return self.parameters.levels
 
     @property
-    def dimensions(self) -> int:
-        """See `Queryable`: items, entries."""
-        return 2
+    def shape(self) -> tuple[int, ...]:
+        """See `Queryable`: entries."""
+        return self.weight.shape[1:]
 
     @property
     def memory(self) -> int:

@@ -61,8 +61,8 @@ class Queryable(Servable, Protocol):
         """What the outputs stand for; may be empty."""
 
     @property
-    def dimensions(self) -> int:
-        """Axes of an array of inputs."""
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
 
     def pack(self, inputs: Array) -> tuple[Array, ...]:
         """Return the vectors to encrypt, `inputs` of them a query.

@@ -59,9 +59,9 @@ class ServedNetwork:
         return self.package.reading.classes
 
     @property
-    def dimensions(self) -> int:
-        """See `Queryable`: items, tokens, features."""
-        return 3
+    def shape(self) -> tuple[int, ...]:
+        """See `Queryable`: tokens, features."""
+        return self.package.packing.tokens, self.package.reading.features
 
     def open(self, evaluator: Evaluator) -> Run:
         """See `Servable`."""

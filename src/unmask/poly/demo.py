@@ -26,3 +26,15 @@ def network() -> Network:
         'T-shirt/top'
     """
     return load_network(directory())
+
+
+def find(folder: Path) -> Network:
+    """Return the network that a folder holds, or the bundled one for its name.
+
+    Args:
+        folder: a folder, or `fashion-mnist-poly` where there is none of that name.
+
+    Raises:
+        BadInput: if the folder holds no network.
+    """
+    return load_network(directory() if str(folder) == NAME and not folder.exists() else folder)

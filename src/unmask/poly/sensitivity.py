@@ -9,7 +9,7 @@ from unmask.poly.network import Network
 from unmask.poly.noise import Noise
 from unmask.poly.placement import Chain, place
 from unmask.poly.polynomial import Array
-from unmask.poly.simulator import Runner
+from unmask.poly.runner import Runner
 
 MOST, ENTRIES = 60, 20_000_000
 """Levels of a chain that is long enough for any network here; gradients that are kept at most, all sites together."""

@@ -19,7 +19,7 @@ from unmask.errors import BadInput
 from unmask.poly.fits import minimax
 from unmask.poly.goldschmidt import Goldschmidt, Power, goldschmidt
 from unmask.poly.polynomial import Array, Polynomial
-from unmask.poly.program import programs
+from unmask.poly.program import least_depth, programs
 from unmask.poly.targets import Interval
 
 
@@ -74,6 +74,8 @@ def exponential(interval: Interval, error: float) -> SquaredExponential:
         if inner[1] - inner[0] > 30:
             continue
         for degree in (1, 2, 3, 4, 5, 7, 9, 12, 15, 23, 31):
+            if best is not None and least_depth(degree) + squarings > best.depth:
+                break
             fit = minimax("exp", inner, degree)
             relative = float(np.expm1(2**squarings * np.log1p(fit.error * exp(-inner[0]))))
             if relative <= error:

@@ -5,6 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+GROWTH, STEP = 10, 0.02
+"""Times that more neurons are tried as closed, and how many more, as a share."""
+
+SAME = 0.9999
+"""Cosine from which two null vectors are one: those of images that are alike come near 0.98."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedSearch:
@@ -21,7 +27,7 @@ class ClosedSearch:
         starts: images guessed at once.
         steps: times that the three steps are repeated, and then those without the image.
         share: share of the neurons taken to be closed.
-        proof: largest smallest-to-largest singular value of a null vector.
+        proof: largest norm of `Q v` on closed neurons for a null vector of norm 1.
     """
 
     starts: int = 40
@@ -41,7 +47,7 @@ class ClosedSearch:
         """
         count, inverse = max(columns.shape[1] + 1, int(self.share * len(columns))), torch.linalg.pinv(features)
         guess = draw * (bright @ draw).sign()
-        vectors, values = torch.zeros(draw.shape[1], columns.shape[1]), torch.zeros(0)
+        vectors = torch.zeros(draw.shape[1], columns.shape[1], dtype=columns.dtype)
         for _ in range(self.steps):
             closed = (features @ guess).topk(count, dim=0, largest=False).indices.T
             vectors, _ = _null(columns[closed])
@@ -49,21 +55,47 @@ class ClosedSearch:
             support = torch.minimum(support, support.quantile(0.75, dim=0))
             guess = inverse @ (support - support.mean(0))
             guess = guess * (bright @ guess).sign()
-        for _ in range(self.steps):
-            # From here the support alone decides, so that neurons that training opened or closed drop out.
-            closed = ((columns @ vectors.T).abs() / size[:, None]).topk(count, dim=0, largest=False).indices.T
-            vectors, values = _null(columns[closed])
+        # From here the support alone decides, so that neurons that training opened or closed drop out.
+        vectors, values = self.settle(columns, size, vectors)
         found: list[Tensor] = []
         for index in values.argsort().tolist():
-            vector = vectors[index]
-            if any(float((vector @ other).abs()) > 0.999 for other in found):
-                continue
-            rows = ((columns @ vector).abs() / size).topk(count, largest=False).indices
-            _, singular, right = torch.linalg.svd(columns[rows], full_matrices=False)
-            if float(singular[-1]) > self.proof * float(singular[0]):
+            if float(values[index]) > self.proof:
                 break
-            found.append(right[-1])
+            if all(float((vectors[index] @ other).abs()) < SAME for other in found):
+                found.append(vectors[index])
         return torch.stack(found, 1) if found else torch.zeros(columns.shape[1], 0, dtype=columns.dtype)
+
+    def settle(self, columns: Tensor, size: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the null vectors (S, r) near given ones whose supports are smallest, and their values (S,).
+
+        Args:
+            columns: (K, r).
+            size: (K,).
+            vectors: (S, r).
+        """
+        values = torch.full((len(vectors),), float("inf"), dtype=columns.dtype)
+        for _ in range(self.steps):
+            vectors, values = self._trimmed(columns, size, vectors, self.share)
+        return self._grown(columns, size, vectors, values)
+
+    def _grown(self, columns: Tensor, size: Tensor, vectors: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return null vectors of as many neurons as they can have.
+
+        Two images that are alike leave many neurons closed together, and on these any mixture of their
+        columns vanishes. Only a column alone vanishes on all that its image leaves closed.
+        """
+        for step in range(1, GROWTH + 1):
+            share, more, worth = self.share + STEP * step, vectors, values
+            for _ in range(3):
+                more, worth = self._trimmed(columns, size, more, share)
+            better = worth < self.proof
+            vectors, values = torch.where(better[:, None], more, vectors), torch.where(better, worth, values)
+        return vectors, values
+
+    def _trimmed(self, columns: Tensor, size: Tensor, vectors: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        """Return the null vectors of the rows on which vectors (S, r) are smallest, and their values."""
+        count = max(columns.shape[1] + 1, int(share * len(columns)))
+        return _null(columns[((columns @ vectors.T).abs() / size[:, None]).topk(count, dim=0, largest=False).indices.T])
 
 
 def _null(rows: Tensor) -> tuple[Tensor, Tensor]:

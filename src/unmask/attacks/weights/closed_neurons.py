@@ -7,15 +7,12 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.weights.closed_columns import ClosedSearch
+from unmask.attacks.weights.closed_columns import SAME, ClosedSearch
+from unmask.attacks.weights.first_layer_change import FirstLayer
 from unmask.weights import Activation, WeightsObservation
 
 TURNS = 8
 """Times at most that the closed neurons are determined anew from the images."""
-
-
-GAP = 4.0
-"""Ratio of neighbouring singular values from which the larger is taken for the last of the images."""
 
 
 PATIENCE = 3
@@ -58,17 +55,18 @@ class ClosedNeurons:
         if reason:
             yield Reconstruction(tokens=(), loss=float("inf"), note=reason, done=True)
             return
-        layer = _FirstLayer(observation)
+        layer = FirstLayer(observation)
         count, found = layer.count, torch.zeros(layer.count, 0, dtype=torch.float64)
         if count == min(layer.change.shape):
             note = f"the weight change has full rank {count}: too many images for its size, or too much noise"
             yield Reconstruction(tokens=(), loss=float("inf"), note=note, done=True)
             return
-        turn, idle, proof = 0, 0, self.search.proof
+        turn, idle, proof = 0, 0, max(self.search.proof, layer.noise)
         for turn in range(1, self.rounds + 1):
             missing = layer.missing(found)
             if len(missing) == 1:
-                found = torch.cat([found, layer.vector(missing[0])[:, None]], 1)
+                last = layer.vector(missing[0])[None]
+                found = torch.cat([found, self.search.settle(layer.columns, layer.size, last)[0].T], 1)
                 break
             draw = torch.randn(len(missing), self.search.starts, generator=generator, dtype=torch.float64)
             search = replace(self.search, proof=proof)
@@ -88,94 +86,66 @@ class ClosedNeurons:
         if found.shape[1] < count:
             yield Reconstruction(tokens=(), loss=float("inf"), note=f"only {note}", done=True)
             return
-        yield _read(observation, layer, found, note)
+        yield _read(observation, layer, found, proof, note)
 
 
-class _FirstLayer:
-    """The change `[dW, db]` (K, D + 1), its column space, and the public weights in the same form."""
+def _read(observation: WeightsObservation, layer: FirstLayer, found: Tensor, proof: float, note: str) -> Reconstruction:
+    """Return the images of all columns; each may give its own column a larger support of zeros, and so mend others.
 
-    def __init__(self, observation: WeightsObservation) -> None:
-        assert observation.start is not None
-        model, names = observation.model, ("layer.0.weight", "layer.0.bias")
-        scale = model.scale(0)
-        start = [observation.start[name].double() for name in names]
-        final = [observation.final[name].double() for name in names]
-        # A bias that is zero at the start carries little rounding of its own.
-        self.change = _joined(final[0] - start[0], (final[1] - start[1]) * scale)
-        self.columns, values, right, self.count = _spectrum(self.change, observation.knowledge.count)
-        self.rows = values[:, None] * right
-        self.weights, self.ended = (_joined(w * scale, b) for w, b in (start, final))
-        self.size = _returning(observation)
-
-    def missing(self, found: Tensor) -> Tensor:
-        """Return an orthonormal basis (m, D + 1) of the row space that found columns (r, f) leave."""
-        rest = torch.linalg.qr(found, mode="complete")[0][:, found.shape[1] :] if found.shape[1] else None
-        rows = self.rows if rest is None else rest.T @ self.rows
-        return torch.linalg.svd(rows, full_matrices=False)[2]
-
-    def vector(self, row: Tensor) -> Tensor:
-        """Return the null vector (r,) of the neurons that an image `[x, 1]`, up to a factor, leaves closed."""
-        image = row / row[-1]
-        closed = (self.weights @ image < 0) & (self.ended @ image < 0)
-        return torch.linalg.svd(self.columns[closed], full_matrices=False)[2][-1]
-
-
-def _read(observation: WeightsObservation, layer: _FirstLayer, found: Tensor, note: str) -> Reconstruction:
-    best, loss = torch.zeros(0, 0, dtype=torch.float64), float("inf")
+    A mixture of two columns spoils the image of the other one, not its own, of which the neurons that
+    stay closed then show the column alone.
+    """
     for _ in range(TURNS):
-        factor = layer.columns @ found
-        images = torch.linalg.lstsq(found, layer.rows).solution
-        images, factor = images / images[:, -1:], factor * images[:, -1]
-        closed = ((images @ layer.weights.T < 0) & (images @ layer.ended.T < 0)).T
-        now = float((factor * closed).norm() / factor.norm())
-        if not now < loss:
+        closed, _ = _closed(layer, _images(layer, found))
+        new = torch.stack([_vanishing(layer.columns[k], v) for k, v in zip(closed.T, found.T, strict=True)], 1)
+        better = _zeros(layer, new, proof) > _zeros(layer, found, proof)
+        if not bool(better.any()):
             break
-        best, loss = images, now
-        if int(closed.sum(0).min()) <= layer.count:
-            break
-        found = torch.stack([torch.linalg.svd(layer.columns[k], full_matrices=False)[2][-1] for k in closed.T], 1)
-    if not len(best):
-        return Reconstruction(tokens=(), loss=float("inf"), note=f"{note}; they span no images", done=True)
-    pixels = observation.model.images(best[:, :-1]).clamp(0, 1)
+        found = torch.where(better, new, found)
+    images = _images(layer, found)
+    closed, loss = _closed(layer, images)
+    pixels = observation.model.images(images[:, :-1]).clamp(0, 1)
     note = f"{note}; {loss:.1g} of the factor stands at neurons that the images leave closed"
     return Reconstruction(tokens=(), images=pixels, loss=loss, residual=loss, note=note, done=True)
 
 
-def _spectrum(change: Tensor, count: int | None) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Return the singular vectors and values that images explain, and how many these are.
+def _images(layer: FirstLayer, found: Tensor) -> Tensor:
+    images = torch.linalg.lstsq(found, layer.rows).solution
+    return images / images[:, -1:]
 
-    Every step of a training rounds, so that the noise of the change is larger than that of its number
-    format and of an unknown size. Its singular values lie close together: the images end at the
-    largest ratio of neighbours, if that exceeds `GAP`.
+
+def _closed(layer: FirstLayer, images: Tensor) -> tuple[Tensor, float]:
+    """Return which neurons (K, N) images leave closed before and after training, and the factor's share there."""
+    closed = ((images @ layer.weights.T < 0) & (images @ layer.ended.T < 0)).T
+    factor = torch.linalg.lstsq(images.T, layer.rows.T).solution.T
+    factor = layer.columns @ factor
+    return closed, float((factor * closed).norm() / factor.norm())
+
+
+def _zeros(layer: FirstLayer, found: Tensor, proof: float) -> Tensor:
+    """Return the number of neurons at which each column vanishes."""
+    return ((layer.columns @ found).abs() < 4 * proof * len(layer.columns) ** -0.5).sum(0)
+
+
+def _vanishing(rows: Tensor, vector: Tensor) -> Tensor:
+    """Return the null vector of closed neurons, less those that training may have opened for a while.
+
+    It begins with all of them: on fewer a mixture of two columns vanishes too.
     """
-    left, values, right = torch.linalg.svd(change, full_matrices=False)
-    half = len(values) // 2
-    if count is None:
-        floor = 2.0**-48 * float(values[0])
-        ratios = values[:half].clamp_min(floor) / values[1 : half + 1].clamp_min(floor)
-        count = int(ratios.argmax()) + 1 if float(ratios.max()) > GAP else len(values)
-    return left[:, :count], values[:count], right[:count], count
-
-
-def _returning(observation: WeightsObservation) -> Tensor:
-    """Return the typical size (K,) of what comes back to each neuron of the first layer, from the public weights."""
-    assert observation.start is not None
-    behind = torch.ones(observation.model.outputs, dtype=torch.float64)
-    for layer in range(observation.model.layers - 1, 0, -1):
-        behind = behind @ observation.start[f"layer.{layer}.weight"].double().square()
-    size = behind.sqrt()
-    return size.clamp_min(0.05 * float(size.median()))
+    if len(rows) <= 2 * rows.shape[1]:
+        return vector
+    vector = torch.linalg.svd(rows, full_matrices=False)[2][-1]
+    for share in (0.95, 0.9, 0.9, 0.85, 0.85):
+        kept = (rows @ vector).abs().topk(int(share * len(rows)), largest=False).indices
+        vector = torch.linalg.svd(rows[kept], full_matrices=False)[2][-1]
+    return vector
 
 
 def _distinct(found: Tensor, new: Tensor, count: int) -> Tensor:
     for vector in new.T:
-        if found.shape[1] < count and (not found.shape[1] or float((found.T @ vector).abs().max()) < 0.999):
+        if found.shape[1] < count and (not found.shape[1] or float((found.T @ vector).abs().max()) < SAME):
             found = torch.cat([found, vector[:, None]], 1)
     return found
-
-
-def _joined(weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.cat([weight, bias[:, None]], 1)
 
 
 def _unfit(observation: WeightsObservation) -> str:

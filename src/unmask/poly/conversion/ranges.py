@@ -147,7 +147,8 @@ def measure(
             for name, (_, value) in seen.items():
                 flat = value.flatten()
                 if not bool(flat.isfinite().all()):
-                    raise BadInput("model", name, "receives values that are not finite", "lower the learning rate")
+                    remedy = "train longer or at a lower rate"
+                    raise BadInput("model", name, "receives values that are not finite", remedy)
                 lows.setdefault(name, []).append(float(flat.min()))
                 highs.setdefault(name, []).append(float(flat.max()))
                 index = torch.randint(len(flat), (min(len(flat), 2000),), generator=draw)

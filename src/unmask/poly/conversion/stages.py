@@ -14,7 +14,8 @@ from unmask.poly.conversion.data import Data, judge
 from unmask.poly.conversion.depth import choose, fixed_levels
 from unmask.poly.conversion.fit import fit
 from unmask.poly.conversion.ranges import Penalty, Range, measure, sites
-from unmask.poly.conversion.training import Say, Schedule, Teacher, train
+from unmask.poly.conversion.schedule import Schedule
+from unmask.poly.conversion.training import Say, Teacher, train
 from unmask.rng import generator
 from unmask.storage import replace
 

@@ -4,17 +4,18 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmask.errors import BadInput, UnmaskError
+from unmask.errors import UnmaskError
 from unmask.poly.conversion.checkpoint import keep, restore, resume
 from unmask.poly.conversion.data import Data, judge, task_loss
 from unmask.poly.conversion.ranges import POSITIVE, Penalty, watching
+from unmask.poly.conversion.schedule import Schedule
 from unmask.poly.layers.activation import Activation
 from unmask.poly.layers.norm import BatchNorm
 from unmask.rng import generator
@@ -45,52 +46,17 @@ class RangeExploded(UnmaskError):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How long and how fast one run trains.
-
-    Args:
-        epochs: passes over the training part.
-        batch: inputs per step.
-        learning_rate: its peak.
-        decay: weight decay of maps; norms, biases and polynomials have none.
-        warm_up: share of the run in which the rate rises.
-        smoothing: of the labels.
-        distil: share of the loss that is the teacher's (0 where there is none).
-        temperature: of the distillation.
-        frozen: share of the run, at its end, in which batch norms keep their statistics.
-        limit: largest absolute value that may enter a site before the run is stopped.
-        seed: of the order and the augmentation.
-
-    Raises:
-        BadInput: if a number is out of its range.
-    """
-
-    epochs: int
-    batch: int = field(default=128)
-    learning_rate: float = field(default=2e-3)
-    decay: float = field(default=0.05)
-    warm_up: float = field(default=0.05)
-    smoothing: float = field(default=0.0)
-    distil: float = field(default=0.0)
-    temperature: float = field(default=2.0)
-    frozen: float = field(default=0.0)
-    limit: float = field(default=1e4)
-    seed: int = field(default=0)
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise BadInput(name, getattr(self, name), "is not positive", "give at least 1")
-        if not self.learning_rate > 0:
-            raise BadInput("learning_rate", self.learning_rate, "is not positive", "give a value such as 1e-3")
-        if not 0 <= self.distil <= 1:
-            raise BadInput("distil", self.distil, "is no share", "give a number from 0 to 1")
-
-    def rate(self, share: float) -> float:
-        """Return the learning rate after a share of the run."""
-        rise = min(1.0, share / self.warm_up) if self.warm_up else 1.0
-        return self.learning_rate * rise * (0.5 + 0.5 * math.cos(math.pi * share))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Run:
+    model: nn.Module
+    data: Data
+    schedule: Schedule
+    adam: torch.optim.AdamW
+    stage: str
+    checkpoint: Path
+    penalty: Penalty | None
+    teacher: Teacher | None
+    say: Say
 
 
 def train(
@@ -129,39 +95,62 @@ def train(
         done, moments = restore(checkpoint, model)
         adam = optimiser(model, schedule)
         resume(adam, moments)
-    steps = max(len(data.train.inputs) // schedule.batch, 1)
+    run = _Run(
+        model=model,
+        data=data,
+        schedule=schedule,
+        adam=adam,
+        stage=stage,
+        checkpoint=checkpoint,
+        penalty=penalty,
+        teacher=teacher,
+        say=say,
+    )
     for epoch in range(done, schedule.epochs):
-        draw, began, total = generator(schedule.seed, stage, epoch), time.monotonic(), 0.0
-        order = torch.randperm(len(data.train.inputs), generator=draw)
-        model.train()
-        for step, (x, y) in enumerate(data.train.batches(schedule.batch, order)):
-            share = (epoch * steps + step) / (schedule.epochs * steps)
-            if share >= 1.0 - schedule.frozen:
-                _freeze(model)
-            for group in adam.param_groups:
-                group["lr"] = schedule.rate(share)
-            x = x if data.augment is None else data.augment(x, draw)
-            wanted = _wanted(teacher, x) if schedule.distil else None
-            loss, worst = _loss(model, data.prepare(x), y, schedule, penalty, wanted, min(1.0, 5.0 * share))
-            spot = float(loss.detach())
-            if not math.isfinite(spot) or worst[1] > schedule.limit:
-                raise RangeExploded(stage, worst[0], worst[1], checkpoint)
-            adam.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            adam.step()
-            total += spot
-            if step % 200 == 0:
-                spent = time.monotonic() - began
-                say(f"{stage} {epoch + 1}/{schedule.epochs} {step}/{steps} loss {spot:.3f} {spent:.0f} s")
+        began = time.monotonic()
+        loss = _epoch(run, epoch)
         metric = judge(model, data, data.held)
         keep(checkpoint, model, adam, epoch + 1)
         seconds = round(time.monotonic() - began, 1)
-        line = {"stage": stage, "epoch": epoch + 1, "train_loss": total / steps, **metric, "seconds": seconds}
-        say(json.dumps(line))
+        line = json.dumps({"stage": stage, "epoch": epoch + 1, "train_loss": loss, **metric, "seconds": seconds})
+        say(line)
         with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(line + "\n")
     return judge(model, data, data.held)
+
+
+def _epoch(run: _Run, epoch: int) -> float:
+    # One pass over the training part; its mean loss.
+    data, schedule = run.data, run.schedule
+    draw, began, total = generator(schedule.seed, run.stage, epoch), time.monotonic(), 0.0
+    steps = max(len(data.train.inputs) // schedule.batch, 1)
+    order = torch.randperm(len(data.train.inputs), generator=draw)
+    run.model.train()
+    for step, (x, y) in enumerate(data.train.batches(schedule.batch, order)):
+        share = (epoch * steps + step) / (schedule.epochs * steps)
+        if share >= 1.0 - schedule.frozen:
+            _freeze(run.model)
+        for group in run.adam.param_groups:
+            group["lr"] = schedule.rate(share)
+        spot = _step(run, x if data.augment is None else data.augment(x, draw), y, min(1.0, 5.0 * share))
+        total += spot
+        if step % 200 == 0:
+            spent = time.monotonic() - began
+            run.say(f"{run.stage} {epoch + 1}/{schedule.epochs} {step}/{steps} loss {spot:.3f} {spent:.0f} s")
+    return total / steps
+
+
+def _step(run: _Run, x: Tensor, y: Tensor, ramp: float) -> float:
+    wanted = _wanted(run.teacher, x) if run.schedule.distil else None
+    loss, worst = _loss(run.model, run.data.prepare(x), y, run.schedule, run.penalty, wanted, ramp)
+    value = float(loss.detach())
+    if not math.isfinite(value) or worst[1] > run.schedule.limit:
+        raise RangeExploded(run.stage, worst[0], worst[1], run.checkpoint)
+    run.adam.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+    run.adam.step()
+    return value
 
 
 def optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.AdamW:

@@ -34,7 +34,10 @@ class BatchNorm(nn.Module):
         """Return the normalised tensor, of the same shape."""
         flat = x.flatten(0, -2) if self.axis == -1 else x
         mean, variance = cast(Tensor, self.mean), cast(Tensor, self.variance)
-        out = F.batch_norm(flat, mean, variance, self.weight, self.bias, self.training, self.momentum, EPSILON)
+        # The first batch sets the statistics: as a small share of it, those of deep pointwise attention, which
+        # grow with every layer, would leave evaluation far from training for a hundred steps.
+        share = self.momentum if bool(mean.any()) else 1.0
+        out = F.batch_norm(flat, mean, variance, self.weight, self.bias, self.training, share, EPSILON)
         return out.view_as(x)
 
     def affine(self) -> tuple[Tensor, Tensor]:
