@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra he is not installed")
 
 import uvicorn
+from safetensors.numpy import save_file
 
 from unmask.cli import main
 from unmask.he import served
@@ -25,7 +26,11 @@ def site(tmp_path_factory):
     """The bundled network compiled, keys made, and a server that runs."""
     folder = tmp_path_factory.mktemp("he")
     package, keys = folder / "package", folder / "keys"
-    assert main(["he", "compile", str(demo.directory()), "--out", str(package)]) == 0
+    # Without calibration inputs a package knows no range, and nothing is refused.
+    seen = folder / "seen.safetensors"
+    save_file({"inputs": np.random.default_rng(1).choice([0.0, 1.0], (2, 16, 49))}, seen)
+    made = ["he", "compile", str(demo.directory()), "--out", str(package), "--calibration", str(seen)]
+    assert main(made) == 0
     (folder / "client").mkdir()
     (folder / "client" / "package.json").write_bytes((package / "package.json").read_bytes())
     assert main(["he", "keygen", str(folder / "client"), "--out", str(keys), "--backend", "simulator"]) == 0
