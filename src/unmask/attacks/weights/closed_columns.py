@@ -8,6 +8,9 @@ from torch import Tensor
 GROWTH, STEP = 10, 0.02
 """Times that more neurons are tried as closed, and how many more, as a share."""
 
+WIDEST, TRIES = 4, 300
+"""Columns at most that a mixture is taken apart into, and choices of neurons tried."""
+
 SAME = 0.9999
 """Cosine from which two null vectors are one: those of images that are alike come near 0.98."""
 
@@ -35,7 +38,9 @@ class ClosedSearch:
     share: float = 0.3
     proof: float = 3e-4
 
-    def round(self, columns: Tensor, features: Tensor, size: Tensor, bright: Tensor, draw: Tensor) -> Tensor:
+    def round(
+        self, columns: Tensor, features: Tensor, size: Tensor, bright: Tensor, generator: torch.Generator
+    ) -> Tensor:
         """Return null vectors (r, P), all different, that one round of starts proves.
 
         Args:
@@ -43,11 +48,12 @@ class ClosedSearch:
             features: (K, m) public weights times a basis of the row space that is searched.
             size: (K,) typical size of a column's entry at an open neuron.
             bright: (m,) coordinates of an all-white image; guesses point its way.
-            draw: (m, S) random coordinates of guesses.
+            generator: source of the guesses.
         """
         count, inverse = max(columns.shape[1] + 1, int(self.share * len(columns))), torch.linalg.pinv(features)
-        guess = draw * (bright @ draw).sign()
-        vectors = torch.zeros(draw.shape[1], columns.shape[1], dtype=columns.dtype)
+        guess = torch.randn(features.shape[1], self.starts, generator=generator, dtype=columns.dtype)
+        guess = guess * (bright @ guess).sign()
+        vectors = torch.zeros(self.starts, columns.shape[1], dtype=columns.dtype)
         for _ in range(self.steps):
             closed = (features @ guess).topk(count, dim=0, largest=False).indices.T
             vectors, _ = _null(columns[closed])
@@ -61,8 +67,9 @@ class ClosedSearch:
         for index in values.argsort().tolist():
             if float(values[index]) > self.proof:
                 break
-            if all(float((vectors[index] @ other).abs()) < SAME for other in found):
-                found.append(vectors[index])
+            vector = self._sharpened(columns, vectors[index], generator)
+            if all(float((vector @ other).abs()) < SAME for other in found):
+                found.append(vector)
         return torch.stack(found, 1) if found else torch.zeros(columns.shape[1], 0, dtype=columns.dtype)
 
     def settle(self, columns: Tensor, size: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,6 +98,25 @@ class ClosedSearch:
             better = worth < self.proof
             vectors, values = torch.where(better[:, None], more, vectors), torch.where(better, worth, values)
         return vectors, values
+
+    def _sharpened(self, columns: Tensor, vector: Tensor, generator: torch.Generator) -> Tensor:
+        """Return, of the null vectors that share a vector's zeros, the one with the most zeros of its own.
+
+        If the zeros leave more than one null vector, this is a mixture of columns of images that are
+        alike. In their space a neuron that is closed for one image only leaves a vector at right angles
+        to that image's: few such neurons determine it, and it then vanishes on all the others.
+        """
+        tolerance = 4 * self.proof * len(columns) ** -0.5
+        _, values, right = torch.linalg.svd(columns[(columns @ vector).abs() < tolerance], full_matrices=False)
+        plane = right[values < 4 * self.proof].T
+        if plane.shape[1] < 2 or plane.shape[1] > WIDEST:
+            return vector
+        rows = columns @ plane
+        rows = rows[rows.norm(dim=1) > tolerance]
+        picks = torch.randint(len(rows), (TRIES, plane.shape[1] - 1), generator=generator)
+        tried = torch.linalg.svd(rows[picks])[2][:, -1]
+        best = tried[((rows @ tried.T).abs() < tolerance).sum(0).argmax()]
+        return plane @ best
 
     def _trimmed(self, columns: Tensor, size: Tensor, vectors: Tensor, share: float) -> tuple[Tensor, Tensor]:
         """Return the null vectors of the rows on which vectors (S, r) are smallest, and their values."""

@@ -15,6 +15,9 @@ TURNS = 8
 """Times at most that the closed neurons are determined anew from the images."""
 
 
+FEWEST = 0.9
+"""A column that vanishes at fewer neurons than this share of the median one is taken for a mixture."""
+
 PATIENCE = 3
 """Rounds without a find after which the proof is loosened, twofold each time."""
 
@@ -68,11 +71,13 @@ class ClosedNeurons:
                 last = layer.vector(missing[0])[None]
                 found = torch.cat([found, self.search.settle(layer.columns, layer.size, last)[0].T], 1)
                 break
-            draw = torch.randn(len(missing), self.search.starts, generator=generator, dtype=torch.float64)
             search = replace(self.search, proof=proof)
-            new = search.round(layer.columns, layer.weights @ missing.T, layer.size, missing[:, :-1].sum(1), draw)
+            new = search.round(layer.columns, layer.weights @ missing.T, layer.size, missing[:, :-1].sum(1), generator)
             before = found.shape[1]
             found = _distinct(found, new, count)
+            # A mixture of columns vanishes at fewer neurons than any column alone: it makes room again.
+            zeros = _zeros(layer, found, proof)
+            found = found[:, zeros >= FEWEST * zeros.median()] if found.shape[1] > 2 else found
             if found.shape[1] == count:
                 break
             idle = 0 if found.shape[1] > before else idle + 1
