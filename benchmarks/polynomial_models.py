@@ -153,7 +153,8 @@ def range_rows() -> list[Row]:
 
 def _class_rows(name: str, bar: Bar, own: dict[str, Any], twin: dict[str, Any]) -> list[Row]:
     accuracy, other = own["test"]["accuracy"], twin["test"]["accuracy"]
-    reason = _shortened(name, own)
+    lost = round((other - accuracy) * own["n"])
+    reason = _shortened(name, own) or (f"{lost} of {own['n']} inputs, one seed" if other - accuracy > bar.gap else "")
     found = [
         _gap(f"{bar.setting}: twin less polynomial", bar.gap, other - accuracy, other, own["n"], own["seconds"], reason)
     ]
