@@ -211,6 +211,8 @@ def export(name: str, recipe: Recipe, model: Transformer, meta: dict[str, object
         area = recipe.form.inputs // len(recipe.statistics[0])
         shift, scale = (torch.tensor(values).double().repeat_interleave(area) for values in recipe.statistics)
         scale = 1.0 / scale
+    if recipe.form.kind == "image":
+        meta = meta | {"input_range": [0.0, 1.0]}  # pixels: a client may refuse what was never trained on
     network = fold(model, classes=recipe.classes, meta=meta, shift=shift, scale=scale)
     if recipe.form.kind == "text":
         # The client looks up what the first map makes of a word, so that no level is spent on it.

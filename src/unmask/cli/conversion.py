@@ -74,6 +74,8 @@ def run(
     degrees = degrees_of(original.model)
     levels = depth(original.model, degrees)
     meta: dict[str, object] = {"held-out accuracy": stages[-1].metric["accuracy"], "depth": levels, "source": model}
+    if vision_models.named(model):
+        meta["input_range"] = [0.0, 1.0]  # pixels: a client may refuse what was never trained on
     save_network(fold(original.model, meta=meta), out / "network")
     if json:
         emit(
