@@ -1,5 +1,6 @@
 """`unmask he keygen` and `unmask he query`: the client's side."""
 
+from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,8 @@ Package = Annotated[Path, typer.Argument(help="Folder of a compiled network; a c
 Keys = Annotated[Path, typer.Option("--keys", help="The client's folder.")]
 MIB = 2**20
 
+SAMPLE = "sample"
+
 
 def keygen(
     package: Package,
@@ -48,7 +51,9 @@ def keygen(
 
 def query(
     package: Package,
-    data: Annotated[Path, typer.Option(help="Inputs: .npy or .npz, or an image; images are cut into patches.")],
+    data: Annotated[
+        Path, typer.Option(help="Image, .npy or .npz; images are cut into patches; or `sample`.")
+    ],
     folder: Keys = Path("keys"),
     server: Annotated[str, typer.Option(help="Address of unmask he serve.")] = "http://127.0.0.1:8642",
     item: Annotated[int | None, typer.Option(help="Which one of the inputs in the file; default: all.")] = None,
@@ -62,7 +67,7 @@ def query(
         raise MissingExtra("httpx", "he") from MISSING
     seconds = console.duration(patience, "--patience")
     circuit = served.load(package, weights=False)
-    inputs = read(data, circuit.shape, item)
+    inputs = read(_sample() if str(data) == SAMPLE and not data.exists() else data, circuit.shape, item)
     # Packed, and so checked for its range, before anything is sent.
     vectors = circuit.pack(inputs)
     listed = keys.listing(folder / keys.PUBLIC)
@@ -82,6 +87,11 @@ def query(
     finally:
         closing.close()
     _show(np.concatenate(parts)[: len(inputs)], circuit, answers, listed.library, top, json)
+
+
+def _sample() -> Path:
+    # Not through the room of the victims, which needs torch.
+    return Path(str(resources.files("unmask.victims").joinpath("data/fashion-mnist-sample.npz")))
 
 
 def _same_package(client: "Client", circuit: Queryable, server: str) -> None:
