@@ -29,7 +29,11 @@ def test_list_names_everything(run: Run) -> None:
     code, out, _ = run("list")
     assert code == 0
     assert "attacks: span, soft-span, lamp, tag, dlg, bag, activation-span, embedding-match, image-newton" in out
-    surfaces = ["gradient", "gradient-file", "dp-gradient", "attention", "attention-images"]
+    surfaces = ["gradient", "gradient-file", "dp-gradient", "attention", "attention-images"] + [
+        "noisy-tokens",
+        "released-attention",
+        "parameters",
+    ]
     assert json.loads(run("list", "--json")[1])["surfaces"] == surfaces
 
 
@@ -46,7 +50,7 @@ def test_doctor_says_what_is_there(run: Run) -> None:
     facts = json.loads(out)
     assert code == 0
     assert facts["versions"]["torch"]
-    assert set(facts["extras"]) == {"demo", "data", "privacy", "smollm"}
+    assert set(facts["extras"]) == {"demo", "data", "privacy", "smollm", "he"}
     assert "versions: " in run("doctor")[1]
 
 
