@@ -29,11 +29,8 @@ def test_list_names_everything(run: Run) -> None:
     code, out, _ = run("list")
     assert code == 0
     assert "attacks: span, soft-span, lamp, tag, dlg, bag, activation-span, embedding-match, image-newton" in out
-    surfaces = ["gradient", "gradient-file", "dp-gradient", "attention", "attention-images"] + [
-        "noisy-tokens",
-        "released-attention",
-        "parameters",
-    ]
+    images, defended = ["attention", "attention-images"], ["noisy-tokens", "released-attention"]
+    surfaces = ["gradient", "gradient-file", "dp-gradient", *images, *defended, "parameters"]
     assert json.loads(run("list", "--json")[1])["surfaces"] == surfaces
 
 
