@@ -51,9 +51,7 @@ def keygen(
 
 def query(
     package: Package,
-    data: Annotated[
-        Path, typer.Option(help="Image, .npy or .npz; images are cut into patches; or `sample`.")
-    ],
+    data: Annotated[Path, typer.Option(help="Image, .npy or .npz; images are cut into patches; or `sample`.")],
     folder: Keys = Path("keys"),
     server: Annotated[str, typer.Option(help="Address of unmask he serve.")] = "http://127.0.0.1:8642",
     item: Annotated[int | None, typer.Option(help="Which one of the inputs in the file; default: all.")] = None,
