@@ -32,6 +32,12 @@ def test_no_more_than_the_controls_is_nothing() -> None:
     assert headline.sentence(grid) == "No component gave more of the text away than a guess that saw nothing of it."
 
 
+def test_attacks_that_were_stopped_are_no_evidence_of_safety() -> None:
+    weak = replace(record(0, "query", 0, exact=False), scores=scores(0.1, 0.0), reason="stopped after 30 s")
+    told = headline.sentence(view([weak], None))
+    assert told.endswith("saw nothing of it, but 1 of 1 attacks were stopped before they ended.")
+
+
 def test_the_best_of_several_strong_attacks_stands_for_a_cell() -> None:
     weak = replace(record(0, "query", 0, exact=False), key="weak", attack={"name": "bag", "role": "strongest"})
     for order in ([weak, record(0, "query", 0)], [record(0, "query", 0), weak]):

@@ -9,6 +9,9 @@ from unmask.report.cells import CellView, State
 from unmask.report.kinds import TEXT, Kind
 from unmask.report.rows import Row
 
+CUT = "stopped after"
+"""How the reason begins of an attack whose time was up."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -94,7 +97,9 @@ def sentence(cells: Sequence[CellView]) -> str:
         top = max(measured, key=_leak)
         return f"No {noun} gives every {secret} away {_kind(cells).wholly}; the worst, {_name(top)}, gives part of it."
     if measured:
-        return f"No {noun} gave more of the {secret} away than a guess that saw nothing of it."
+        cut = sum(cell.best is not None and cell.best.reason.startswith(CUT) for cell in measured)
+        told = f", but {cut} of {len(measured)} attacks were stopped before they ended" if cut else ""
+        return f"No {noun} gave more of the {secret} away than a guess that saw nothing of it{told}."
     if cells and all(cell.state is State.ABSENT for cell in cells):
         return f"No {noun} that was seen carries the {secret}."
     return "Nothing was measured."
