@@ -247,7 +247,7 @@ def _bar_row(name: str, line: Line) -> Row:
 
 def _tenseal_row(ours: Line, theirs: Line) -> Row:
     ratio = float(theirs["linear 128"]) / float(ours["seconds"])
-    reason = f"TenSEAL 0.3.18, not in the same minutes, error {float(theirs['linear 128 error']):.1e}; {_conditions(ours)}"
+    reason = f"TenSEAL 0.3.18, other minutes, error {float(theirs['linear 128 error']):.1e}; {_conditions(ours)}"
     return Row(
         setting="encrypted linear layer 128x128 against TenSEAL: its seconds over ours",
         bar=">= 1",
