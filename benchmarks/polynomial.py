@@ -3,7 +3,7 @@
 import sys
 
 from benchmarks import polynomial_fits, polynomial_models, polynomial_simulator
-from benchmarks.rows import save
+from benchmarks.parts import run
 
 PARTS = {
     "fits": polynomial_fits.rows,
@@ -15,17 +15,5 @@ PARTS = {
 }
 
 
-def main(names: list[str]) -> int:
-    """Measure the named parts and rewrite their rows; 2 for an unknown name."""
-    unknown = [name for name in names if name not in PARTS]
-    if unknown:
-        print(f"part {unknown[0]!r} is unknown; choose {', '.join(PARTS)}", file=sys.stderr)
-        return 2
-    for name in names or PARTS:
-        save("polynomial", PARTS[name]())
-        print("saved", name, flush=True)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run("polynomial", PARTS, sys.argv[1:]))

@@ -61,17 +61,11 @@ class ImageSubject:
 
     def item(self, secret: Images | None, guess: Reconstruction | None) -> dict[str, int]:
         """Return the number of images and of pixels of one, or of the guess where the secret is not known."""
-        found = None if guess is None else guess.images
-        pixels = secret.pixels if secret is not None else found
-        if pixels is None:
-            return {"size": 1}
-        return {"size": len(pixels), "pixels": int(np.prod(pixels.shape[2:]))}
+        return sizes(secret, guess)
 
     def alike(self, secret: Images, other: Images) -> bool:
         """Whether two secrets share an image, pixel by pixel."""
-        if secret.pixels.shape[1:] != other.pixels.shape[1:]:
-            return False
-        return any(bool((image == other.pixels).flatten(1).all(1).any()) for image in secret.pixels)
+        return share_an_image(secret, other)
 
     def decoy(self, guess: Reconstruction, draw: torch.Generator) -> Images:
         """Return random smooth images, as many as were guessed."""
@@ -138,3 +132,19 @@ def png(image: images.Image) -> bytes:
 
 def _arrays(pixels: Tensor) -> list[Any]:
     return list(pixels.detach().double().numpy())
+
+
+def sizes(secret: Images | None, guess: Reconstruction | None) -> dict[str, int]:
+    """Return the number of images and of pixels of one, or of the guess where the secret is not known."""
+    found = None if guess is None else guess.images
+    pixels = secret.pixels if secret is not None else found
+    if pixels is None:
+        return {"size": 1}
+    return {"size": len(pixels), "pixels": int(np.prod(pixels.shape[2:]))}
+
+
+def share_an_image(secret: Images, other: Images) -> bool:
+    """Whether two sets share an image, pixel by pixel; images of another size are other images."""
+    if secret.pixels.shape[1:] != other.pixels.shape[1:]:
+        return False
+    return any(bool((image == other.pixels).flatten(1).all(1).any()) for image in secret.pixels)

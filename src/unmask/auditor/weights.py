@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.auditor.images import png, smooth
+from unmask.auditor.images import png, share_an_image, sizes, smooth
 from unmask.auditor.plan import Plan, Role, SeenCell
 from unmask.auditor.subject import Verdict
 from unmask.metrics import images
@@ -66,15 +66,11 @@ class WeightsSubject:
 
     def item(self, secret: Images | None, guess: Reconstruction | None) -> dict[str, int]:
         """Return the number of images and of pixels of one, or of the guess where the images are not known."""
-        found = None if guess is None else guess.images
-        pixels = secret.pixels if secret is not None else found
-        if pixels is None:
-            return {"size": 1}
-        return {"size": len(pixels), "pixels": int(np.prod(pixels.shape[2:]))}
+        return sizes(secret, guess)
 
     def alike(self, secret: Images, other: Images) -> bool:
         """Whether two sets share an image, pixel by pixel."""
-        return any(bool((image == other.pixels).flatten(1).all(1).any()) for image in secret.pixels)
+        return share_an_image(secret, other)
 
     def decoy(self, guess: Reconstruction, draw: torch.Generator) -> Images:
         """Return random smooth images, as many as were guessed."""

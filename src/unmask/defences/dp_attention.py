@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from unmask.defence import Guarantee
-from unmask.errors import BadInput
+from unmask.defences.protected import activations_of
 from unmask.surface import Scenario
 from unmask.surfaces.activation import ActivationSurface
 from unmask.surfaces.released_attention import ReleasedAttentionSurface
@@ -50,11 +50,7 @@ class DpAttention:
         Raises:
             BadInput: if what is seen is no activation.
         """
-        if not isinstance(scenario.surface, ActivationSurface):
-            raise BadInput(
-                "--defence", self.name, f"does not protect {scenario.surface.name}", "use --surface attention"
-            )
-        return replace(scenario, surface=self._surface(scenario.surface))
+        return replace(scenario, surface=self._surface(activations_of(scenario, self.name)))
 
     def guarantee(self, scenario: Scenario | None) -> Guarantee:
         """Return (epsilon, delta) for one token's rows in one matrix of one head.

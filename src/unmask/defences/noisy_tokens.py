@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from unmask.defence import Guarantee
 from unmask.defences.guaranteed import guaranteed
-from unmask.errors import BadInput
+from unmask.defences.protected import activations_of
 from unmask.privacy.mechanisms.token_noise import TokenNoise
 from unmask.surface import Scenario
 from unmask.surfaces.activation import ActivationSurface
@@ -49,11 +49,7 @@ class NoisyTokens:
         Raises:
             BadInput: if what is seen is no activation.
         """
-        if not isinstance(scenario.surface, ActivationSurface):
-            raise BadInput(
-                "--defence", self.name, f"does not protect {scenario.surface.name}", "use --surface attention"
-            )
-        return replace(scenario, surface=self._surface(scenario.surface))
+        return replace(scenario, surface=self._surface(activations_of(scenario, self.name)))
 
     def guarantee(self, scenario: Scenario | None) -> Guarantee:
         """Return (epsilon, delta) for one token and everything that is computed from the noisy tokens.
