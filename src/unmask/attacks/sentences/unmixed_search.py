@@ -67,9 +67,11 @@ class UnmixedSearch:
         """Yield (sentence, unexplained share after the activation) after every round, until solved."""
         current = self.ids.clone()
         current[self.free] = self.ranked[torch.arange(len(self.free)) % len(self.ranked)]
-        for vector in self.unmixing.run():
+        shown = current.clone()
+        for k, vector in enumerate(self.unmixing.run()):
             self.vectors.append(vector)
-            yield current, 1.0  # a caller's time may be up
+            shown[self.free[k % len(self.free)]] = self._word(vector)
+            yield shown.clone(), 1.0  # a caller's time may be up: the words are right, their order is not known yet
         enough = len(self.vectors) >= FEWEST * self.outer.rank
         while enough:
             before = current
@@ -151,6 +153,11 @@ class UnmixedSearch:
         left = torch.ones(len(self.free), dtype=torch.bool)
         left[at] = False
         return found, self.free[left]
+
+    def _word(self, vector: Tensor) -> Tensor:
+        """Return the allowed token whose probe is nearest to a vector."""
+        apart = (self.probes.rows[0, self.ranked] - vector) @ self.probes.white[0]
+        return self.ranked[apart.norm(dim=1).argmin()]
 
     def _nearest(self) -> Tensor:
         """Return the allowed tokens again, those first whose probe is among the nearest to one of the vectors."""
