@@ -128,7 +128,7 @@ def distill(
         if step == settings.steps:
             return
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         falling.step()
         with torch.no_grad():
