@@ -51,6 +51,8 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "image-newton": "unmask.attacks.images.newton:ImageNewton",
         "image-match": "unmask.attacks.images.match:ImageMatch",
         "closed-neurons": "unmask.attacks.weights.closed_neurons:ClosedNeurons",
+        "dual-matching": "unmask.attacks.weights.dual_matching:DualMatching",
+        "stationarity": "unmask.attacks.weights.stationarity:Stationarity",
         "parameter-span": "unmask.attacks.weights.parameter_span:ParameterSpan",
     },
     Group.DEFENCE: {

@@ -92,7 +92,8 @@ class Activation(nn.Module):
         """Return the function or the polynomial of each entry."""
         if self.coefficients is None or self.interval is None:
             return FUNCTIONS[self.function](x)
-        return chebyshev(x, self.coefficients, self.interval)
+        # The recurrence adds up and takes off large terms: bfloat16's three digits are too few for it.
+        return chebyshev(x.float() if x.dtype is torch.bfloat16 else x, self.coefficients, self.interval)
 
 
 def chebyshev(x: Tensor, coefficients: Tensor, interval: Tensor) -> Tensor:
