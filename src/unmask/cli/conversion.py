@@ -91,6 +91,7 @@ class Options:
             distil=self.distil,
             frozen=0.3,
             seed=self.seed,
+            precision="bfloat16" if self.half else "float32",
         )
 
     def plan(self) -> Plan:
@@ -170,7 +171,7 @@ def _start(
     given: Pictures | Sentences, options: Options
 ) -> tuple[dict[str, float], Transformer | Converted, Data, Teacher]:
     # The original with its metric, first fine-tuned if that was asked for, and what it is converted from.
-    pretrained = given.start(half=options.half)
+    pretrained = given.start()
     original, data = Called(pretrained.module, pretrained.call), Data(train=given.train, held=given.held)
     schedule = options.schedule(options.fine_tune)
     if schedule is not None:

@@ -29,9 +29,9 @@ class Pictures:
     train: Part
     held: Part
 
-    def start(self, *, half: bool) -> Pretrained:
+    def start(self) -> Pretrained:
         """Return it for a conversion that keeps its forward."""
-        return pictures(self.model, half=half)
+        return pictures(self.model)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,9 +52,9 @@ class Sentences:
     classes: int | None
     pad: int
 
-    def start(self, *, half: bool) -> Pretrained:
+    def start(self) -> Pretrained:
         """Return it for a conversion that keeps its forward."""
-        return sentences(self.loaded, half=half)
+        return sentences(self.loaded)
 
 
 def read(model: str, data: Path, limit: int | None, seed: int, tokens: int) -> Pictures | Sentences:

@@ -97,7 +97,7 @@ def sentence(cells: Sequence[CellView]) -> str:
         top = max(measured, key=_leak)
         return f"No {noun} gives every {secret} away {_kind(cells).wholly}; the worst, {_name(top)}, gives part of it."
     if measured:
-        cut = sum(cell.best is not None and cell.best.reason.startswith(CUT) for cell in measured)
+        cut = sum(_cut(cell) for cell in measured)
         told = f", but {cut} of {len(measured)} attacks were stopped before they ended" if cut else ""
         return f"No {noun} gave more of the {secret} away than a guess that saw nothing of it{told}."
     if cells and all(cell.state is State.ABSENT for cell in cells):
@@ -121,7 +121,9 @@ def details(cells: Sequence[CellView]) -> tuple[str, ...]:
 def _others(cells: Sequence[CellView]) -> str:
     exact = any(cell.state is State.EXACT for cell in cells)
     part = [_leak(cell) for cell in cells if cell.state is State.PART]
-    nothing = sum(cell.state is State.NOTHING for cell in cells)
+    idle = [cell for cell in cells if cell.state is State.NOTHING]
+    cut = sum(_cut(cell) for cell in idle)
+    nothing = len(idle) - cut
     absent = sum(cell.state is State.ABSENT for cell in cells)
     clauses = []
     if part:
@@ -133,9 +135,15 @@ def _others(cells: Sequence[CellView]) -> str:
         )
     if nothing:
         clauses.append(f"{form.spelled(nothing)} give{_s(nothing)} no more than the controls get")
+    if cut:
+        clauses.append(f"{form.spelled(cut)} {'was' if cut == 1 else 'were'} stopped before the attack ended")
     if absent:
         clauses.append(f"{form.spelled(absent)} provably do{'es' if absent == 1 else ''} not carry it")
     return _capital("; ".join(clauses)) + "." if clauses else ""
+
+
+def _cut(cell: CellView) -> bool:
+    return cell.best is not None and cell.best.reason.startswith(CUT)
 
 
 def _effort(cells: Sequence[CellView]) -> str:

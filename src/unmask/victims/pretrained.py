@@ -4,7 +4,6 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from unmask.poly.conversion.intercept import Call
@@ -28,7 +27,7 @@ class Pretrained:
     client: str | None = field(default=None)
 
 
-def sentences(loaded: Loaded, *, half: bool = False) -> Pretrained:
+def sentences(loaded: Loaded) -> Pretrained:
     """Return a language model or a classifier of sentences.
 
     Stored inputs are token numbers (B, n); padding is masked. The client looks the tokens up and adds their places,
@@ -36,7 +35,6 @@ def sentences(loaded: Loaded, *, half: bool = False) -> Pretrained:
 
     Args:
         loaded: the model with its tokenizer.
-        half: whether products of matrices are bfloat16 in training.
     """
     model = loaded.model
     pad = model.vocabulary.pad or 0
@@ -47,8 +45,7 @@ def sentences(loaded: Loaded, *, half: bool = False) -> Pretrained:
 
     def call(module: nn.Module, ids: Tensor) -> Tensor:
         mask = None if causal else (ids != pad).long()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half and module.training):
-            return model.forward(module, ids, mask, None).float()
+        return model.forward(module, ids, mask, None)
 
     return Pretrained(module=model.module, call=call, client=embedding(model))
 
@@ -63,17 +60,15 @@ def embedding(model: TorchModel) -> str:
     return parent if parent.rpartition(".")[2] == "embeddings" else model.token_embedding
 
 
-def pictures(model: TorchVision, *, half: bool = False) -> Pretrained:
+def pictures(model: TorchVision) -> Pretrained:
     """Return a classifier of images (B, channels, height, width) in [0, 1], whose pixels the client encrypts.
 
     Args:
         model: a vision transformer.
-        half: whether products of matrices are bfloat16 in training.
     """
 
     def call(module: nn.Module, pixels: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=half and module.training):
-            found = model.call(module, pixels)
-        return cast(Tensor, found if isinstance(found, Tensor) else cast(Any, found).logits).float()
+        found = model.call(module, pixels)
+        return found if isinstance(found, Tensor) else cast(Tensor, cast(Any, found).logits)
 
     return Pretrained(module=copy.deepcopy(model.module).requires_grad_(True), call=call)

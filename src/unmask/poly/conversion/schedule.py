@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from unmask.errors import BadInput
 
@@ -22,6 +23,8 @@ class Schedule:
         frozen: share of the run, at its end, in which batch norms keep their statistics.
         limit: largest absolute value that may enter a site before the run is stopped.
         seed: of the order and the augmentation.
+        precision: of maps and products while training; weights, norms, polynomials, losses and every
+            evaluation are in float32.
 
     Raises:
         BadInput: if a number is out of its range.
@@ -38,6 +41,7 @@ class Schedule:
     frozen: float = field(default=0.0)
     limit: float = field(default=1e4)
     seed: int = field(default=0)
+    precision: Literal["float32", "bfloat16"] = field(default="float32")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
@@ -47,6 +51,8 @@ class Schedule:
             raise BadInput("learning_rate", self.learning_rate, "is not positive", "give a value such as 1e-3")
         if not 0 <= self.distil <= 1:
             raise BadInput("distil", self.distil, "is no share", "give a number from 0 to 1")
+        if self.precision not in ("float32", "bfloat16"):
+            raise BadInput("precision", self.precision, "is unknown", "name float32 or bfloat16")
 
     def rate(self, share: float) -> float:
         """Return the learning rate after a share of the run."""

@@ -143,7 +143,7 @@ def _epoch(run: _Run, epoch: int) -> float:
 
 
 def _step(run: _Run, x: Tensor, y: Tensor, ramp: float) -> float:
-    wanted = _wanted(run.teacher, x) if run.schedule.distil else None
+    wanted = _wanted(run.teacher, x, run.schedule) if run.schedule.distil else None
     loss, worst = _loss(run.model, run.data.prepare(x), y, run.schedule, run.penalty, wanted, ramp)
     value = float(loss.detach())
     if not math.isfinite(value) or worst[1] > run.schedule.limit:
@@ -184,8 +184,9 @@ def _loss(
     wanted: Tensor | None,
     ramp: float,
 ) -> tuple[Tensor, tuple[str, float]]:
-    with watching(model) as seen:
+    with watching(model) as seen, _narrow(schedule):
         logits = model(x)
+    logits = logits.float()
     loss = task_loss(logits, y, schedule.smoothing)
     if wanted is not None:
         given, wanted = ((each / schedule.temperature).flatten(0, -2).log_softmax(-1) for each in (logits, wanted))
@@ -219,8 +220,13 @@ def _outside(model: nn.Module, data: Data) -> tuple[str, float]:
 
 
 @torch.no_grad()
-def _wanted(teacher: Teacher | None, x: Tensor) -> Tensor | None:
-    return None if teacher is None else teacher(x)
+def _wanted(teacher: Teacher | None, x: Tensor, schedule: Schedule) -> Tensor | None:
+    with _narrow(schedule):
+        return None if teacher is None else teacher(x).float()
+
+
+def _narrow(schedule: Schedule) -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bfloat16")
 
 
 def _worst(seen: dict[str, tuple[Activation, Tensor]]) -> tuple[str, float]:

@@ -65,6 +65,7 @@ class FeatureNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised features (..., d)."""
+        x = x.float() if x.dtype is torch.bfloat16 else x
         centred = x - x.mean(-1, keepdim=True) if self.centred else x
         scaled = centred * self.inverse_root(centred.square().mean(-1, keepdim=True) + self.epsilon) * self.weight
         return scaled if self.bias is None else scaled + self.bias
