@@ -7,13 +7,11 @@ import openfhe
 FEATURES = (openfhe.PKE, openfhe.KEYSWITCH, openfhe.LEVELEDSHE, openfhe.ADVANCEDSHE)
 
 
-def make(given: dict[str, Any], *, refreshes: bool = True) -> Any:
+def make(given: dict[str, Any]) -> Any:
     """Return a context; the library refuses parameters below 128 bits of security.
 
     Args:
-        given: ring, levels, scale, first, parts, budget, as `Parameters` has them.
-        refreshes: whether what a bootstrap multiplies by is computed too: gigabytes that encrypting and decrypting
-            do without.
+        given: ring, levels, scale, first, parts, budget, as `Parameters` has them, and `flooding`.
     """
     wanted = openfhe.CCParamsCKKSRNS()
     wanted.SetSecurityLevel(openfhe.HEStd_128_classic)
@@ -32,6 +30,6 @@ def make(given: dict[str, Any], *, refreshes: bool = True) -> Any:
     context = openfhe.GenCryptoContext(wanted)
     for feature in FEATURES + ((openfhe.FHE,) if sparse else ()):
         context.Enable(feature)
-    if sparse and refreshes:
+    if sparse:
         context.EvalBootstrapSetup(list(given["budget"]), [0, 0], 1 << (given["ring"] - 1))
     return context

@@ -74,7 +74,7 @@ class KeyHolder:
             blobs: secret key, public key.
         """
         self._given = header["parameters"]
-        self._context = context.make(self._given, refreshes=False)
+        self._context = context.make(self._given)
         self._secret = openfhe.DeserializePrivateKeyString(blobs[0], openfhe.BINARY)
         self._public = openfhe.DeserializePublicKeyString(blobs[1], openfhe.BINARY)
 
