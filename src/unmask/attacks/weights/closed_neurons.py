@@ -9,7 +9,6 @@ from torch import Tensor
 from unmask.attack import Reconstruction
 from unmask.attacks.weights.closed_columns import SAME, ClosedSearch
 from unmask.attacks.weights.first_layer_change import FirstLayer
-from unmask.attacks.weights.unmixed_columns import unmixed
 from unmask.weights import Activation, WeightsObservation
 
 TURNS = 8
@@ -76,7 +75,7 @@ class ClosedNeurons:
             features, bright = layer.weights @ missing.T, missing[:, :-1].sum(1)
             new = search.round(layer.columns, features, layer.size, bright, generator, direct=idle % 2 == 1)
             before = found.shape[1]
-            found = _cleaned(layer, _distinct(found, new, count), proof)
+            found = _distinct(found, new, count)
             # A mixture of columns vanishes at fewer neurons than any column alone: it makes room again.
             zeros = _zeros(layer, found, proof)
             found = found[:, zeros >= FEWEST * zeros.median()] if found.shape[1] > 2 else found
@@ -146,12 +145,6 @@ def _vanishing(rows: Tensor, vector: Tensor) -> Tensor:
         kept = (rows @ vector).abs().topk(int(share * len(rows)), largest=False).indices
         vector = torch.linalg.svd(rows[kept], full_matrices=False)[2][-1]
     return vector
-
-
-def _cleaned(layer: FirstLayer, found: Tensor, proof: float) -> Tensor:
-    """Return the columns (r, F), of mixtures with a known one what is left of them if it is new."""
-    cleaned = unmixed(layer.columns, found, 4 * proof * len(layer.columns) ** -0.5)
-    return _distinct(found[:, :0], cleaned, layer.count)
 
 
 def _distinct(found: Tensor, new: Tensor, count: int) -> Tensor:
