@@ -67,6 +67,8 @@ def test_weights_of_the_users_are_read_without_the_images(tmp_path: Path) -> Non
         (("--labels", "known"), "has no meaning on the parameters surface"),
         (("--batch", "2"), "has no meaning on the parameters surface"),
         (("--clip", "1.0"), "has no meaning on the parameters surface"),
+        (("--defence", "token-noise"), "is no defence of published weights"),
+        (("--defence", "distillation:count=3", "--defence", "early-stopping"), "once"),
         (("--attack", "span"), "does not read the parameters surface"),
     ],
 )
@@ -75,6 +77,14 @@ def test_what_does_not_fit_is_refused_in_one_line(
 ) -> None:
     assert main([*AUDIT, *arguments]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_network_is_trained_under_a_defence_and_the_report_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    given = ("--defence", "distillation:count=2,steps=50", "--limit", "5", "--cell-seconds", "2s")
+    assert main([*AUDIT, *given, "--out", str(out)]) == 0
+    assert records(out)["weights"]["scores"]["recovered"] == 0.0  # type: ignore[index]
+    assert "distillation: none: empirical only" in (out / "report.html").read_text()
 
 
 def test_equal_weights_and_those_of_another_network_are_refused(
