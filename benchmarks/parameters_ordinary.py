@@ -119,7 +119,8 @@ def measured(name: str) -> list[Row]:
         reason=f"L2 error: {worst}; {note}; control: as many images that were not in training, nearest "
         f"{float(other.min()) if len(found) else -1:.2g}; change dealt to other neurons: share "
         f"{float((dealt < NEAR).double().mean()):.2g}; kernel drift "
-        f"{drift(victim, victim.model.inputs(secret)):.2g}; training loss {loss:.2g} after {steps} steps; N is not given; one training, one thread on a machine shared "
+        f"{drift(victim, victim.model.inputs(secret)):.2g}; training loss "
+        f"{loss:.2g} after {steps} steps; N is not given; one training, one thread on a machine shared "
         "with other work",
     )
     return [ours, *published(name, base, victim, share, seconds)]
