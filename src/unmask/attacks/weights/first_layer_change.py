@@ -20,7 +20,7 @@ class FirstLayer:
         final = [observation.final[name].double() for name in names]
         # A bias that is zero at the start carries little rounding of its own.
         self.change = _joined(final[0] - start[0], (final[1] - start[1]) * scale)
-        self.columns, values, right, self.count = _spectrum(self.change, observation.knowledge.count)
+        self.columns, values, right, self.count = spectrum(self.change, observation.knowledge.count)
         # A null vector's value is at least the noise beside a typical image's part of the change.
         self.noise = float(values[-1] / values[self.count // 2])
         values = values[: self.count]
@@ -41,12 +41,16 @@ class FirstLayer:
         return torch.linalg.svd(self.columns[closed], full_matrices=False)[2][-1]
 
 
-def _spectrum(change: Tensor, count: int | None) -> tuple[Tensor, Tensor, Tensor, int]:
+def spectrum(change: Tensor, count: int | None) -> tuple[Tensor, Tensor, Tensor, int]:
     """Return the singular vectors and values that images explain, and how many these are.
 
     Every step of a training rounds, so that the noise of the change is larger than that of its number
     format and of an unknown size. Its singular values lie close together: the images end at the
     largest ratio of neighbours, if that exceeds `GAP`.
+
+    Args:
+        change: (K, D).
+        count: their number, if it is known.
     """
     left, values, right = torch.linalg.svd(change, full_matrices=False)
     half = len(values) // 2
