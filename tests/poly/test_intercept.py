@@ -78,6 +78,23 @@ def test_vision_transformers_of_the_project_and_of_the_library(named: str) -> No
     assert levels(converted, x[:1], zero) == 2 * (1 + 1 + 10 + 1 + 1 + 1 + 1 + 4 + 2) + 2 + 2 + 9
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_the_library_s_encoder_layers_are_caught_in_training_and_evaluation(first: bool) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(12, 3, 16, dropout=0.0, norm_first=first, batch_first=True, activation="gelu")
+    module = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    x, hidden = torch.randn(4, 5, 12, generator=generator(9)), torch.zeros(4, 5, dtype=torch.bool)
+    hidden[0, 3:] = True
+    converted = Converted(module, lambda m, x: m(x, src_key_padding_mask=hidden), x, power=NEAR)
+    assert sum(isinstance(child, PowerSoftmax) for child in converted.modules()) == 2
+    for training in (True, False):
+        module.train(training)
+        with torch.no_grad():
+            wanted, found = module(x, src_key_padding_mask=hidden), converted.train(training)(x)
+        torch.testing.assert_close(found[~hidden], wanted[~hidden], atol=0.01, rtol=0.01)
+    assert fixed_levels(converted, x) == 2 * (1 + 1 + 10 + 1 + 1 + 1 + 1 + 4 + 2)
+
+
 class Odd(nn.Module):
     """A module with one operation that may be no polynomial."""
 
@@ -233,7 +250,7 @@ def test_training_outside_of_an_interval_is_drawn_back_and_an_explosion_names_th
     convert(converted, given, plan, tmp_path)
     with torch.no_grad():
         converted.module.get_submodule("blocks.1.mlp.fc1").weight.mul_(1e5)
-    with pytest.raises(RangeExploded, match=r"stopped: module.blocks.1.mlp.poly_gelu received .*intervals.safetensors"):
+    with pytest.raises(RangeExploded, match=r"stopped: module.blocks.1.mlp.poly_gelu received .*substitute.safetensors"):
         train(converted, given, RUN, tmp_path, "again")
 
 
@@ -254,6 +271,7 @@ def test_command_keeps_the_layers_of_a_directory(
     told = json.loads(capsys.readouterr().out)
     assert [stage["name"] for stage in told["stages"]] == ["range", "substitute", "polynomial", "intervals"]
     assert told["depth"] <= 90 and told["bootstraps"] >= 1 and len(told["degrees"]) == 9
+    assert 0.0 <= told["inside"] <= 1.0 and (told["inside"] == 1.0) == (told["farthest"] <= 1.0)
     assert abs(told["stages"][-1]["metric"]["loss"] - told["original"]["loss"]) < 0.5
     assert main([*common[:-1], "--attention", "other"]) == 2
     assert "--attention 'other' is unknown" in capsys.readouterr().err

@@ -137,6 +137,8 @@ def convert(
         schedule = schedules.get(name)
         if schedule is None and name in schedules:
             continue
+        if name == "intervals" and plan.tuned is None and plan.distilled is None:
+            continue  # nothing moved since the intervals were measured
         if name in [stage.name for stage in finished]:
             restore(folder / f"{name}.safetensors", model)
             continue
