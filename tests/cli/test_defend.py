@@ -57,7 +57,7 @@ def test_a_model_is_defended_and_audited(
 ) -> None:
     code, out, err = run(*usual, "--test", data)
     assert (code, err) == (0, "")
-    assert out.startswith("Guarantee: epsilon ") and "[tested, real arithmetic]" in out
+    assert out.startswith("Guarantee: epsilon ") and "[tested, whole-number arithmetic]" in out
     assert "Accuracy on --test: 0." in out or "Accuracy on --test: 1.0" in out
     written = json.loads((tmp_path / "private" / "defence.json").read_text())
     assert written["defence"]["noise"] == 2.0 and written["defence"]["steps"] == 2

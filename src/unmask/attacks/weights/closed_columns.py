@@ -127,7 +127,8 @@ class ClosedSearch:
 def _null(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return the last right singular vectors (S, r) of matrices (S, n, r) by inverse iteration, and their values."""
     gram = rows.mT @ rows
-    shift = 1e-9 * gram.diagonal(dim1=1, dim2=2).mean(1)
+    # Rows of neurons that no image opened are zero: any vector is their null vector.
+    shift = 1e-9 * gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-30)
     factor = torch.linalg.cholesky(gram + shift[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype))
     vector = torch.ones(*gram.shape[:2], 1, dtype=gram.dtype)
     for _ in range(4):
