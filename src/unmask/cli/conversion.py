@@ -14,12 +14,13 @@ from unmask.poly.conversion.guard import guarded
 from unmask.poly.conversion.intercept import Called, Converted
 from unmask.poly.conversion.ranges import Penalty
 from unmask.poly.conversion.schedule import Schedule
-from unmask.poly.conversion.stages import Plan, Stage, convert
+from unmask.poly.conversion.stages import REPORT, Plan, Stage, convert
 from unmask.poly.conversion.training import Teacher, train
 from unmask.poly.layers.activation import FUNCTIONS
 from unmask.poly.layers.fold import fold
 from unmask.poly.layers.transformer import Transformer
 from unmask.poly.storage import save_network
+from unmask.report import conversion_page
 from unmask.rng import generator
 from unmask.victims.polynomial import Original, from_bert, from_vit
 from unmask.victims.vit import Vit
@@ -126,7 +127,14 @@ def run(options: Options) -> None:
     given = read(options.model, options.data, options.limit, options.seed, options.tokens)
     began, model, data, teacher = _start(given, options)
     stages = convert(model, data, plan, options.out, teacher=teacher, say=note)
-    written = _written(model, given, stages, options)
+    page = conversion_page.write(
+        options.out / REPORT,
+        options.out / "report.html",
+        refreshed=options.refreshed,
+        source=options.model,
+        original=began,
+    )
+    written = _written(model, given, stages, options) | {"report": page}
     told = _cost(stages, options) | _guard(model, data)
     if options.json:
         report = {"original": began, "stages": [vars(stage) for stage in stages], "degrees": stages[-1].degrees}
