@@ -36,6 +36,7 @@ TOKENS = 32
 TUNE = Schedule(epochs=3, batch=32, learning_rate=1e-4, decay=0.01, warm_up=0.1, precision="bfloat16")
 """Fine-tuning with soft-max, of the head and of all layers; the embeddings stay as they are."""
 
+DRIFT = "intervals were measured with functions in place; polynomials before a site move what enters it"
 POWER, BUDGET = 16, 200
 PLAN = Plan(budget=BUDGET, margin=1.4)
 """No training after the fine-tuning: the twin is what was converted."""
@@ -142,7 +143,9 @@ def _sentence_rows(name: str) -> list[Row]:
     restore(folder / f"{stages[-1]['name']}.safetensors", model)
     passes = [guarded(model, x) for x in test.inputs.split(200)]
     right = torch.cat([each.logits for each in passes]).argmax(1) == test.targets
-    inside = torch.cat([each.farthest for each in passes]) <= 1.0
+    farthest = torch.cat([each.farthest for each in passes])
+    inside = farthest <= 1.0
+    worst = max((max(each.by_site.values()), max(each.by_site, key=each.by_site.__getitem__)) for each in passes)[1]
     twin = judge(original(name), data, test)["accuracy"]
     held, levels = stages[-1]["metric"]["accuracy"], stages[-1]["levels"]
     gap, share = twin - float(right.float().mean()), float(inside.float().mean())
@@ -168,8 +171,9 @@ def _sentence_rows(name: str) -> list[Row]:
             bar="1",
             measured=round(share, 6),
             holds=share == 1.0,
-            control=f"{float(right[inside].float().mean()):.4f} of them right",
-            reason="" if share == 1.0 else "intervals are 1.4 times what 7,000 training sentences reach",
+            control=f"farthest input in half-intervals: median {float(farthest.median()):.4g}, most "
+            f"{float(farthest.max()):.4g}, at {worst.removeprefix('module.bert.encoder.')}",
+            reason="" if share == 1.0 else DRIFT,
             **common,
         ),
     ]

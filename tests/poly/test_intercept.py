@@ -16,6 +16,7 @@ from unmask.cli import main
 from unmask.errors import BadInput
 from unmask.poly.conversion.data import Data, Part
 from unmask.poly.conversion.depth import degrees_of, fixed_levels, least
+from unmask.poly.conversion.guard import guarded
 from unmask.poly.conversion.intercept import Converted
 from unmask.poly.conversion.levels import levels
 from unmask.poly.conversion.ranges import Penalty, sites
@@ -236,6 +237,20 @@ def test_stages_end_in_polynomials_within_the_budget_and_say_what_each_costs(tmp
     assert torch.equal(again.eval()(given.held.inputs), converted.eval()(given.held.inputs))
 
 
+def test_settled_intervals_hold_what_polynomials_before_them_moved(tmp_path: Path) -> None:
+    given, start = pictured(), pictures(vit.plain())
+    everything = torch.cat([given.train.inputs, given.held.inputs])
+    farthest = []
+    for settle in (0, 2):
+        converted = Converted(start.module, start.call, given.train.inputs[:32], power=8)
+        degrees = {"inverse": 15, "inverse-sqrt": 31, "gelu": 5}
+        convert(converted, given, Plan(degrees=degrees, margin=1.05, settle=settle), tmp_path / str(settle))
+        farthest.append(float(guarded(converted, everything).farthest.max()))
+    assert farthest[1] <= 1.0 < farthest[0]
+    with pytest.raises(BadInput, match="settle -1 is negative"):
+        Plan(settle=-1)
+
+
 def test_training_outside_of_an_interval_is_drawn_back_and_an_explosion_names_the_site(tmp_path: Path) -> None:
     site = Activation("inverse")
     site.substitute(minimax("inverse", (0.5, 2.0), 9))
@@ -250,9 +265,7 @@ def test_training_outside_of_an_interval_is_drawn_back_and_an_explosion_names_th
     convert(converted, given, plan, tmp_path)
     with torch.no_grad():
         converted.module.get_submodule("blocks.1.mlp.fc1").weight.mul_(1e5)
-    with pytest.raises(
-        RangeExploded, match=r"module.blocks.1.mlp.poly_gelu received .*substitute.safetensors"
-    ):
+    with pytest.raises(RangeExploded, match=r"module.blocks.1.mlp.poly_gelu received .*substitute.safetensors"):
         train(converted, given, RUN, tmp_path, "again")
 
 

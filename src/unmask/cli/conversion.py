@@ -111,6 +111,7 @@ class Options:
             penalty=Penalty(weight=0.02, ceiling=self.ceiling, **variance),
             margin=MARGIN if kept else 1.2,
             budget=self.depth_budget,
+            settle=int(kept),
         )
 
 
