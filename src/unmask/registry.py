@@ -45,6 +45,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "tag": "unmask.attacks.matching.matching:tag",
         "dlg": "unmask.attacks.matching.matching:dlg",
         "bag": "unmask.attacks.bag:EmbeddingBag",
+        "embedding-rows": "unmask.attacks.deltas.embedding_rows:EmbeddingRows",
         "activation-span": "unmask.attacks.activations.activation_span:ActivationSpan",
         "embedding-match": "unmask.attacks.activations.embedding_match:EmbeddingMatch",
         "image-newton": "unmask.attacks.images.newton:ImageNewton",
@@ -58,6 +59,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "perturb": "unmask.defences.perturb:Perturb",
         "dp-sgd": "unmask.defences.dp_sgd:DpSgd",
         "dp-attention": "unmask.defences.dp_attention:DpAttention",
+        "encryption": "unmask.defences.encryption:Encryption",
         "token-noise": "unmask.defences.noisy_tokens:NoisyTokens",
     },
 }

@@ -11,15 +11,18 @@ from torch import Tensor, nn
 from unmask.errors import BadInput
 from unmask.poly.conversion.checkpoint import keep, restore
 from unmask.poly.conversion.data import Data, judge
-from unmask.poly.conversion.depth import choose, fixed_levels
+from unmask.poly.conversion.depth import check, choose, degrees_of, depth
 from unmask.poly.conversion.fit import fit
 from unmask.poly.conversion.ranges import Penalty, Range, measure, sites
 from unmask.poly.conversion.schedule import Schedule
 from unmask.poly.conversion.training import Say, Teacher, train
+from unmask.poly.polynomial import Polynomial
 from unmask.rng import generator
 from unmask.storage import replace
 
 REPORT = "stages.json"
+MEASURED = 64
+"""Held-out inputs, at most, on which it is measured how much each site matters."""
 STAGES = ("replace", "range", "substitute", "polynomial", "distil", "intervals")
 
 
@@ -37,9 +40,11 @@ class Plan:
         margin: factor from a measured range to an interval.
         budget: levels of a fresh ciphertext, within which degrees are chosen by the measured ranges; None to
             take `degrees`.
+        settle: how often ranges are measured again with polynomials in place, which move what enters later sites,
+            and the same degrees fitted to what was reached in either.
 
     Raises:
-        BadInput: if a degree is below one or the margin below 1.
+        BadInput: if a degree is below one, the margin below 1 or `settle` negative.
     """
 
     degrees: Mapping[str, int] = field(default_factory=dict)
@@ -50,11 +55,14 @@ class Plan:
     penalty: Penalty = field(default=Penalty())
     margin: float = field(default=1.2)
     budget: int | None = field(default=None)
+    settle: int = field(default=0)
 
     def __post_init__(self) -> None:
         for name, degree in self.degrees.items():
             if degree < 1:
                 raise BadInput("degrees", {name: degree}, "is below 1", "give degrees of at least 1")
+        if self.settle < 0:
+            raise BadInput("settle", self.settle, "is negative", "give 0, 1 or 2")
         if self.margin < 1:
             raise BadInput("margin", self.margin, "is below 1", "an interval holds at least the measured range")
 
@@ -83,12 +91,16 @@ class Stage:
         metric: on the held-out part, in evaluation.
         ranges: (low, high) of what enters each site there.
         seconds: how long it took, over all calls.
+        levels: from the client's ciphertext to the logits; 0 while functions are in place.
+        degrees: of the polynomial at each site; empty while functions are in place.
     """
 
     name: str
     metric: Mapping[str, float]
     ranges: Mapping[str, tuple[float, float]]
     seconds: float
+    levels: int = field(default=0)
+    degrees: Mapping[str, int] = field(default_factory=dict)
 
 
 def convert(
@@ -121,9 +133,8 @@ def convert(
     if plan.budget is None:
         for path, site in sites(model).items():
             plan.degree(path, site.function)
-    elif plan.budget < (least := fixed_levels(model) + len(sites(model))):
-        remedy = f"allow {least} levels or take a model of fewer layers"
-        raise BadInput("depth budget", plan.budget, f"is below {least}, the least of this model", remedy)
+    else:
+        check(model, _some(data, 2), plan.budget)
     folder.mkdir(parents=True, exist_ok=True)
     finished = list(_finished(folder))
     schedules = {"replace": plan.replaced, "range": plan.ranged, "polynomial": plan.tuned, "distil": plan.distilled}
@@ -131,6 +142,8 @@ def convert(
         schedule = schedules.get(name)
         if schedule is None and name in schedules:
             continue
+        if name == "intervals" and plan.tuned is None and plan.distilled is None:
+            continue  # nothing moved since the intervals were measured
         if name in [stage.name for stage in finished]:
             restore(folder / f"{name}.safetensors", model)
             continue
@@ -168,19 +181,43 @@ def held_ranges(model: nn.Module, data: Data, *, training: bool = False) -> dict
 def _place(model: nn.Module, data: Data, plan: Plan, *, fresh: bool) -> None:
     # Fits polynomials, or moves those that are there to the intervals that the trained model needs.
     # What ships has to hold for inputs that nobody has seen yet: its intervals are of all there are.
-    seen = held_ranges(model, data, training=not fresh)
-    chosen = choose(model, seen, plan.budget) if fresh and plan.budget is not None else {}
+    seen = held_ranges(model, data, training=True)
+    chosen: dict[str, Polynomial] = {}
+    if fresh and plan.budget is not None:
+        chosen = choose(model, seen, plan.budget, _some(data, MEASURED), margin=plan.margin).polynomials
     for path, site in sites(model).items():
         if fresh:
-            degree = chosen.get(path) or plan.degree(path, site.function)
+            degree = chosen[path].degree if chosen else plan.degree(path, site.function)
             site.substitute(fit(site.function, degree, seen[path], margin=plan.margin))
-        else:
+        elif not site.wild:
             site.substitute(site.polynomial(seen[path].widened(plan.margin)))
+    for _ in range(plan.settle if fresh else 0):
+        seen = _settle(model, data, seen, plan.margin)
+
+
+def _settle(model: nn.Module, data: Data, seen: dict[str, Range], margin: float) -> dict[str, Range]:
+    found = {path: seen[path].joined(each) for path, each in held_ranges(model, data, training=True).items()}
+    for path, degree in degrees_of(model).items():
+        site = sites(model)[path]
+        site.substitute(fit(site.function, degree, found[path], margin=margin))
+    return found
+
+
+def _some(data: Data, count: int) -> Tensor:
+    return data.prepare(data.held.inputs[:count])
 
 
 def _stage(name: str, model: nn.Module, data: Data, seconds: float) -> Stage:
     ranges = {path: (seen.low, seen.high) for path, seen in held_ranges(model, data).items()}
-    return Stage(name=name, metric=judge(model, data, data.held), ranges=ranges, seconds=round(seconds, 1))
+    degrees = degrees_of(model) if all(site.substituted for site in sites(model).values()) else {}
+    return Stage(
+        name=name,
+        metric=judge(model, data, data.held),
+        ranges=ranges,
+        seconds=round(seconds, 1),
+        levels=depth(model, degrees, _some(data, 2)) if degrees else 0,
+        degrees=degrees,
+    )
 
 
 def _largest(stage: Stage) -> float:
@@ -194,6 +231,8 @@ def _finished(folder: Path) -> Iterator[Stage]:
     try:
         for entry in json.loads(path.read_text(encoding="utf-8")):
             ranges = {name: (float(low), float(high)) for name, (low, high) in entry["ranges"].items()}
-            yield Stage(name=entry["name"], metric=entry["metric"], ranges=ranges, seconds=entry["seconds"])
+            known = {name: entry[name] for name in ("metric", "seconds")}
+            cost = {"levels": entry.get("levels", 0), "degrees": entry.get("degrees", {})}
+            yield Stage(name=entry["name"], ranges=ranges, **known, **cost)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput("folder", str(folder), f"has a damaged {REPORT} ({error})", "delete it to start anew") from error
