@@ -46,6 +46,9 @@ BARS = {
     "cifar10": Bar(
         setting="vision transformer on CIFAR-10", gap=0.010, floor=0.75, floor_of="twin", names=("", "-0.03")
     ),
+    "tiny-imagenet": Bar(
+        setting="vision transformer on 20 classes of Tiny-ImageNet", gap=0.010, floor=None, floor_of="", names=("",)
+    ),
     "sst2": Bar(
         setting="text encoder of two layers on SST-2, distilled from MiniLM",
         gap=0.010,

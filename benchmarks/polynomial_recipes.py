@@ -123,7 +123,7 @@ RECIPES = {
             # GELU for 13 epochs were not finite with polynomials of degree 4.
             degrees={"gelu": 2},
             replaced=Schedule(epochs=1, learning_rate=1e-3, distil=0.5, precision="bfloat16"),
-            tuned=Schedule(epochs=29, learning_rate=2e-3, frozen=0.3, distil=0.5, precision="bfloat16"),
+            tuned=Schedule(epochs=21, learning_rate=2e-3, frozen=0.3, distil=0.5, precision="bfloat16"),
             penalty=Penalty(weight=0.02, ceiling=6.0),
         ),
         classes=THINGS,

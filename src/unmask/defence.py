@@ -23,7 +23,7 @@ class Guarantee:
         scope: what one such release covers, such as `one matrix, one head`.
         status: `claimed`, `tested` (an audit tried to refute it) or `proved` (see docs/guarantees).
         arithmetic: `real` if the proof needs exact real numbers, which floats are not; `exact` if it covers what is
-            computed; either may name the sampler.
+            computed; `whole-number` if it does from the gradients on, which are floats.
         void: whether the noise was seeded, so that whoever has the seed subtracts it and nothing holds.
 
     Raises:

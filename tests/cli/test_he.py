@@ -92,3 +92,14 @@ def test_keys_are_not_overwritten_and_packages_are_told_apart(site, capsys):
     assert "holds no package" in capsys.readouterr().err
     assert main(["he", "keygen", str(folder / "client"), "--out", str(folder / "new"), "--backend", "seal"]) == 2
     assert "choose openfhe, simulator" in capsys.readouterr().err
+
+
+def test_a_trace_draws_the_run_and_keeps_no_key(site, tmp_path, capsys):
+    folder, _ = site
+    out, data = tmp_path / "trace", tmp_path / "x.npy"
+    np.save(data, images(1) // 255)
+    arguments = ["he", "trace", str(folder / "package"), "--data", str(data), "--out", str(out)]
+    assert main([*arguments, "--backend", "simulator", "--json"]) == 0
+    assert "simulated" in json.loads(capsys.readouterr().out)["sentence"]
+    assert sorted(path.name for path in out.iterdir()) == ["index.html", "trace.json"]
+    assert main([*arguments, "--backend", "seal"]) == 2

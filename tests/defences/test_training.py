@@ -1,5 +1,6 @@
 """DP-SGD through Opacus: the self-test catches what breaks a guarantee, and the loop does what it says."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +23,7 @@ from unmask.defences.training.loop import CHECKPOINT, Progress, train
 from unmask.defences.training.losses import chosen, joined, losses
 from unmask.defences.training.plan import Privacy, Training
 from unmask.defences.training.self_test import self_test
-from unmask.defences.training.step import PrivateStep
+from unmask.defences.training.step import GRID, SLACK, PrivateStep, clipped
 from unmask.errors import BadInput, MissingExtra
 from unmask.privacy.sampling import Randomness
 from unmask.victims.corpora import Example
@@ -155,11 +156,45 @@ def test_a_step_is_clipped_summed_and_divided_by_the_expected_batch() -> None:
         norm = sum(float(g.square().sum()) for g in found if g is not None) ** 0.5
         for name, gradient in zip(names, found, strict=True):
             if gradient is not None:
-                total[name] += gradient * min(1.0, 0.3 / norm) / 2.5
+                total[name] += gradient * min(1.0, 0.3 * (1 - 4 * SLACK) / norm) / 2.5
     before = {name: p.detach().clone() for name, p in trained.items()}
     step.take([joined(sequences[:3], 0), joined(sequences[3:], 0)])  # in two parts that fit in memory
     for name, parameter in trained.items():
         assert torch.allclose(before[name] - parameter, total[name], atol=1e-6), name
+
+
+def test_what_is_released_is_a_whole_multiple_of_the_grid_below_the_clipping_norm() -> None:
+    model, sequences = private(4)
+    module = fresh("bert").model.module
+    trained = chosen(model, module, "1.*+head")
+    descent = torch.optim.SGD(list(trained.values()), lr=1.0)
+    step = PrivateStep(
+        module, partial(losses, model), trained, descent, noise=0.7, clip=0.3, expected=1.0, randomness=Randomness()
+    )
+    batch = joined(sequences, 0)
+    samples = {name: one.double() for name, one in step.samples(batch).items()}
+    whole = clipped({name: one.clone() for name, one in samples.items()}, 0.3)
+    for row in range(4):
+        norm = math.sqrt(sum(float(one[row].square().sum()) for one in samples.values()))
+        size = sum(int(x) ** 2 for one in whole.values() for x in one[row].flatten().tolist())
+        assert size <= GRID**2 and size >= (0.998 * min(1.0, norm / 0.3) * GRID) ** 2
+        for name, one in whole.items():
+            exact = samples[name][row] * min(1.0, 0.3 / norm) / 0.3 * GRID
+            assert float((one[row] - exact).abs().max()) <= 1 + 2e-3 * float(exact.abs().max())
+            assert torch.equal(one[row], one[row].round())
+    noise = step.drawn(next(iter(trained)))
+    assert torch.equal(noise, noise.round()) and not torch.equal(noise, step.drawn(next(iter(trained))))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_no_contribution_is_longer_than_the_clipping_norm_in_any_format(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    for scale in (1e-4, 1.0, 3e4):
+        samples = {name: (scale * torch.randn(8, *shape)).to(dtype) for name, shape in (("a", (5, 7)), ("b", (300,)))}
+        whole = clipped(samples, 1.0)
+        for row in range(8):
+            size = sum(int(x) ** 2 for one in whole.values() for x in one[row].flatten().tolist())
+            assert 0 < size <= GRID**2
 
 
 def test_an_empty_batch_is_a_step_of_noise_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +233,7 @@ def test_the_noise_for_epsilon_and_the_guarantee() -> None:
         void = privacy.guarantee(replace(training, seed=1), 100)
     assert stated.epsilon is not None and 2.9 < stated.epsilon <= 3.0
     assert (stated.status, stated.void, void.void) == ("tested", False, True)
+    assert stated.arithmetic == "whole-number"
     assert str(void).startswith("VOID")
 
 

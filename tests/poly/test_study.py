@@ -1,4 +1,4 @@
-"""The study: a task that needs attention, one factor at a time, resumable, failures as outcomes, a page that loads nothing."""
+"""A study: one factor at a time, resumable, explosions as outcomes, a page that loads nothing."""
 
 import json
 import math

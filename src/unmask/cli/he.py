@@ -5,7 +5,7 @@ A command registers itself with one line here: `app.command("compile")(he_compil
 
 import typer
 
-from unmask.cli import he_compile, he_query, he_serve, he_setup
+from unmask.cli import he_compile, he_query, he_serve, he_setup, he_trace
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,3 +19,4 @@ app.command("compile")(he_compile.compile_)
 app.command("keygen")(he_query.keygen)
 app.command("serve")(he_serve.command)
 app.command("query")(he_query.query)
+app.command("trace")(he_trace.command)

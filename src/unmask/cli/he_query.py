@@ -65,7 +65,7 @@ def query(
         raise MissingExtra("httpx", "he") from MISSING
     seconds = console.duration(patience, "--patience")
     circuit = served.load(package, weights=False)
-    inputs = read(_sample() if str(data) == SAMPLE and not data.exists() else data, circuit.shape, item)
+    inputs = read(sample() if str(data) == SAMPLE and not data.exists() else data, circuit.shape, item)
     # Packed, and so checked for its range, before anything is sent.
     vectors = circuit.pack(inputs)
     listed = keys.listing(folder / keys.PUBLIC)
@@ -87,7 +87,8 @@ def query(
     _show(np.concatenate(parts)[: len(inputs)], circuit, answers, listed.library, top, json)
 
 
-def _sample() -> Path:
+def sample() -> Path:
+    """Return the bundled sample of Fashion-MNIST."""
     # Not through the room of the victims, which needs torch.
     return Path(str(resources.files("unmask.victims").joinpath("data/fashion-mnist-sample.npz")))
 

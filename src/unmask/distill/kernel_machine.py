@@ -11,13 +11,16 @@ from unmask.errors import BadInput
 
 
 def gram(kernel: AnalyticNTK, inputs: Tensor) -> Tensor:
-    """Return `k(x_i, x_j)` (N, N) with an exact diagonal.
+    """Return `k(x_i, x_j)` (N, N) with an exact diagonal; gradients flow to the inputs.
 
     Args:
         kernel: the kernel.
         inputs: (N, D).
     """
-    found = kernel(inputs, inputs)
+    norms = inputs.square().mean(1)
+    # An input against itself stands at the kernel's kink, where the angle has no derivative.
+    product = torch.diagonal_scatter(inputs @ inputs.T / inputs.shape[1], torch.zeros_like(norms))
+    found = kernel.of_products(product, norms[:, None], norms[None])
     return torch.diagonal_scatter((found + found.T) / 2, kernel.of_self(inputs))
 
 

@@ -96,12 +96,18 @@ def traced(held: Ready, holder: KeyHolder, vectors: Sequence[Array]) -> tuple[Po
     return tuple(points)
 
 
-def write(points: Sequence[Point], package: Package, path: Path) -> Path:
+def write(points: Sequence[Point], package: Package, path: Path, *, backend: str) -> Path:
     """Write a trace as JSON for the report's page.
+
+    Args:
+        points: the steps.
+        package: the circuit.
+        path: the file.
+        backend: what it ran on.
 
     Raises:
         StorageError: if it cannot be written.
     """
     shape: dict[str, object] = {"version": VERSION, "parameters": package.parameters.to_json()}
-    shape |= {"batch": package.packing.batch, "points": [asdict(point) for point in points]}
+    shape |= {"backend": backend, "batch": package.packing.batch, "points": [asdict(point) for point in points]}
     return replace(path, json.dumps(shape, indent=1))

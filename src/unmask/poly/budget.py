@@ -10,6 +10,7 @@ sites and levels, which is exact: both the error and the levels add up.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf, sqrt
+from typing import TypedDict
 
 import numpy as np
 
@@ -21,6 +22,11 @@ from unmask.poly.targets import Interval, target
 
 DEGREES = (2, 3, 4, 7, 15, 31, 63)
 """By default the least depths, and within one the highest degree."""
+
+
+class _Weights(TypedDict, total=False):
+    floor: float
+    relative: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,13 +128,18 @@ def choose(sites: Sequence[Site], budget: int, *, degrees: Sequence[int] = DEGRE
     )
 
 
+def _weights(function: str) -> _Weights:
+    # By a pole the rare small input matters most.
+    return {"floor": 0.5, "relative": True} if function.startswith("inverse") else {}
+
+
 def _options(site: Site, degrees: Sequence[int]) -> list[tuple[int, float, Polynomial]]:
     found = []
     for degree in degrees:
         fit = (
             minimax(site.function, site.interval, degree)
             if site.samples is None
-            else weighted(site.function, site.interval, degree, site.samples)
+            else weighted(site.function, site.interval, degree, site.samples, **_weights(site.function))
         )
         found.append((programs(fit)[0].depth, site.contribution(fit) ** 2, fit))
     return found

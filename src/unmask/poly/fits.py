@@ -72,7 +72,9 @@ def interpolated(name: str, interval: Interval, degree: int) -> Polynomial:
     return _certified(found, (low, high), wanted)
 
 
-def weighted(name: str, interval: Interval, degree: int, samples: Array, *, floor: float = 0.05) -> Polynomial:
+def weighted(
+    name: str, interval: Interval, degree: int, samples: Array, *, floor: float = 0.05, relative: bool = False
+) -> Polynomial:
     """Return the polynomial of least mean squared error on measured inputs.
 
     A share of the weight is spread over the whole interval, so that the fit stays tame where no sample fell; the
@@ -84,6 +86,7 @@ def weighted(name: str, interval: Interval, degree: int, samples: Array, *, floo
         degree: 1 to 511.
         samples: inputs that were measured, any shape.
         floor: share of the weight that is spread, with the Chebyshev density.
+        relative: whether errors are divided by the function, which must not be zero.
 
     Raises:
         BadInput: as `minimax`, or if a sample lies outside, there is none, or `floor` is no share.
@@ -99,8 +102,12 @@ def weighted(name: str, interval: Interval, degree: int, samples: Array, *, floo
     places, counts = _binned((flat - centre) / half)
     t = np.concatenate([places, spread])
     root = np.sqrt(np.concatenate([(1 - floor) * counts / counts.sum(), np.full(len(spread), floor / len(spread))]))
-    rows = chebyshev.chebvander(t, degree) * root[:, None]
-    found = np.linalg.lstsq(rows, wanted(centre + half * t) * root, rcond=None)[0]
+    values = wanted(centre + half * t)
+    root = root / np.abs(values) if relative else root
+    # R of the rows with their values beside them has the same least squares and only degree + 2 rows.
+    rows = np.column_stack([chebyshev.chebvander(t, degree), values]) * root[:, None]
+    small = np.asarray(np.linalg.qr(rows, mode="r"))
+    found = np.linalg.lstsq(small[:, :-1], small[:, -1], rcond=None)[0]
     return _certified(found, (low, high), wanted)
 
 

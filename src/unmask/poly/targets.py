@@ -85,7 +85,7 @@ def _axes(low: float, high: float, r: float) -> tuple[float, float, float, float
 def _gelu(low: float, high: float, r: float) -> float:
     # Phi(x + i y) is an integral of phi(t + i y) over t <= x, and |phi(t + i y)| = phi(t) e^(y^2 / 2).
     _, _, height, modulus = _axes(low, high, r)
-    return modulus * exp(min(height**2 / 2, 700.0))
+    return modulus * exp(height**2 / 2) if height < 35 else inf
 
 
 def _sigmoid(low: float, high: float, r: float) -> float:

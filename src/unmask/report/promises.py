@@ -72,6 +72,8 @@ def _promise(name: str, each: Mapping[str, object]) -> Promise:
     arithmetic = {
         "real": "real numbers: the sampler of floats is not exact, publish few digits",
         "exact": "exact: integers on a grid, nothing is lost to floats",
+        "whole-number": "integers from clipping to release; a gradient is a float, whose last bits may depend on the "
+        "examples computed beside it (exact with --physical-batch 1)",
     }
     facts = {word: str(each[key]) for key, word in names if each.get(key)}
     if "Arithmetic" in facts:

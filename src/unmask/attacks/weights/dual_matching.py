@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,11 +15,11 @@ from unmask.weights import PublicMLP, WeightsObservation
 
 @dataclass(frozen=True, kw_only=True)
 class DualMatching:
-    """Minimise over candidates z_j and duals a_j, one per output c,
+    """Minimise over candidates z_j and duals a_jc, one for each output c.
 
-        || theta_f - theta_0 - (1/M) sum_jc a_jc grad f_c(z_j) ||^2 + box * M * mean(outside [0, 1])^2
+        L = || theta_f - theta_0 - (1/M) sum_jc a_jc grad f_c(z_j) ||^2 + box * M * mean(outside [0, 1])^2
 
-    with gradients at theta_f, at theta_0, or at both with duals of their own. ReLU is replaced by
+    Gradients are taken at theta_f, at theta_0, or at both with duals of their own. ReLU is replaced by
     softplus(beta z) / beta with beta = min(10 + 10^(t / 20000), 200) at step t. M = `factor` * N.
 
     Args:
@@ -42,7 +41,7 @@ class DualMatching:
 
     name: str = "dual-matching"
     source: str = "Loo et al., ICLR 2024, arXiv 2302.01428"
-    at: Literal["final", "start", "both"] = "final"
+    at: str = "final"
     factor: float = 2.0
     steps: int = 80_000
     learning_rate: float = 0.02

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,9 +16,9 @@ from unmask.weights import WeightsObservation
 
 @dataclass(frozen=True, kw_only=True)
 class Stationarity:
-    """Minimise over candidates z_j and multipliers l_j, with weights theta after training,
+    """Minimise over candidates z_j and multipliers l_j, with the weights theta after training.
 
-        || theta - (1/M) sum_j l_j grad m_j(z_j) ||^2 + floor_weight sum_j relu(floor - l_j)^2
+        L = || theta - (1/M) sum_j l_j grad m_j(z_j) ||^2 + floor_weight sum_j relu(floor - l_j)^2
             + box * sum relu(pixel - 1)^2 + relu(-pixel)^2
 
     `margin`: a network of homogeneous layers, trained on a logistic loss, goes to a point that satisfies
@@ -55,7 +54,7 @@ class Stationarity:
 
     name: str = "stationarity"
     source: str = "Haim et al., NeurIPS 2022, arXiv 2206.07758; Buzaglo et al., NeurIPS 2023, arXiv 2307.01827"
-    kind: Literal["margin", "decay"] = "margin"
+    kind: str = "margin"
     count: int = 50
     factor: float = 2.0
     steps: int = 50_000

@@ -60,7 +60,7 @@ def clipping(model: TorchModel, build: Maker, batch: Secret, source: Randomness)
             # A step with C at half of the gradient's norm, and at twice it, where nothing may be clipped.
             norm = _norm(build(copy.deepcopy(model.module), 0.0, 1.0, source).samples(_row(batch, row)))
             clip = share * max(norm, 1e-6)
-            released = BATCH * _norm(_move(build(copy.deepcopy(model.module), 0.0, clip, source), [_row(batch, row)]))
+            released = BATCH * _norm(build(copy.deepcopy(model.module), 0.0, clip, source).released([_row(batch, row)]))
             worst, least = max(worst, released / clip), min(least, released / min(clip, norm))
     return Check(
         name="clipped contribution over C",
@@ -72,10 +72,9 @@ def clipping(model: TorchModel, build: Maker, batch: Secret, source: Randomness)
 
 def noise(model: TorchModel, build: Maker, privacy: Privacy, source: Randomness) -> tuple[Check, ...]:
     """Return the checks of the noise: its mean and deviation, and that two steps do not share it."""
-    drawn = [_flat(_move(build(copy.deepcopy(model.module), privacy.noise, privacy.clip, source), [])) for _ in "ab"]
+    drawn = [_flat(build(copy.deepcopy(model.module), privacy.noise, privacy.clip, source).released([])) for _ in "ab"]
     wanted = privacy.noise * privacy.clip / BATCH
     both = torch.cat(drawn).double() / wanted
-    # Rounding to the parameters' own format takes part: it is 1e-7 of weights of size one.
     count, deviation, mean = len(both), float(both.std()), float(both.mean())
     error = abs(deviation - 1) * math.sqrt(2 * count)
     shared = float((drawn[0].double() * drawn[1].double()).mean()) / wanted**2 * math.sqrt(len(drawn[0]))
@@ -143,21 +142,6 @@ def drawn(training: Training, records: int, sampler: Sampler, source: Randomness
         f"{spread:.2f}",
         expected=f"both within {LIMIT:g} standard errors",
     )
-
-
-def _move(step: PrivateStep, batches: Sequence[Secret]) -> dict[str, Tensor]:
-    # Read in the hook, before the weights take it in and round it.
-    released: dict[str, Tensor] = {}
-
-    def keep(_: object) -> None:
-        step.add_noise()
-        for name, parameter in step.trained.items():
-            assert parameter.grad is not None  # the optimiser has just written it
-            released[name] = parameter.grad.detach().clone()
-
-    step.optimiser.attach_step_hook(keep)
-    step.take(batches)
-    return released
 
 
 def _row(batch: Secret, row: int) -> Secret:

@@ -1,7 +1,7 @@
 """How a model is trained, and what follows from it: steps, sampling rate, noise, guarantee."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from unmask.defence import Guarantee
 from unmask.defences.guaranteed import guaranteed
@@ -20,7 +20,8 @@ class Training:
         batch: expected number of examples in a step.
         learning_rate: step size of Adam.
         train: which parameters move; see `unmask.surfaces.selector`. Fewer parameters take less noise.
-        physical: examples whose gradients are held in memory at once.
+        physical: examples whose gradients are held in memory at once. With 1 an example's gradient cannot depend on
+            those beside it, not even in its last bits, and the guarantee's arithmetic is exact.
         dropout: train with dropout.
         seed: makes the draws and the noise reproducible, and thereby voids the guarantee.
 
@@ -120,4 +121,6 @@ class Privacy:
         rate, steps = training.rate(records), training.steps(records)
         claim = accountant.claim(self.noise, rate, steps, self.delta)
         budget(max(claim.epsilon, 1e-12), self.delta, records=records)
-        return guaranteed(claim, status=status, void=training.seed is not None)
+        # Beside other examples floats may compute an example's gradient with other last bits.
+        arithmetic = "exact" if training.physical == 1 else "whole-number"
+        return guaranteed(replace(claim, arithmetic=arithmetic), status=status, void=training.seed is not None)

@@ -1,15 +1,15 @@
-"""Levels of a converted transformer, and degrees for its polynomials within a budget of them."""
+"""Levels of a converted model, and degrees for its polynomials within a budget of them."""
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unmask.errors import BadInput
-from unmask.poly.conversion.fit import fit
+from unmask.poly import budget as joint
+from unmask.poly.conversion.importance import measured_sites
+from unmask.poly.conversion.levels import trace
 from unmask.poly.conversion.ranges import Range, sites
-from unmask.poly.layers.activation import FUNCTIONS
 from unmask.poly.layers.transformer import Transformer
 from unmask.poly.program import least_depth
 
@@ -20,67 +20,79 @@ LADDER = (2, 3, 7, 15, 31, 63)
 """The highest degree of each depth."""
 
 
-def fixed_levels(model: nn.Module) -> int:
-    """Return the levels of everything but the polynomials: the layers, the embedding if encrypted, and the head.
+def fixed_levels(model: nn.Module, x: Tensor) -> int:
+    """Return the levels of everything but the polynomials.
+
+    Of a transformer that folds into a plain network it is what the circuit of that network takes; of any other
+    module what it computes, operation by operation.
 
     Args:
-        model: the transformer.
+        model: with sites.
+        x: an input or a few, as the model takes them.
 
     Raises:
-        BadInput: if its norms or its attention do not fold, so that this count would be wrong.
+        BadInput: if an operation beside the sites is no polynomial, with its module path.
     """
-    if not isinstance(model, Transformer) or model.form.norm != "batch" or model.form.attention != "scaled":
-        rule = "has norms or attention whose levels are not counted"
-        remedy = "leave the depth budget out, or convert to batch norms and scaled attention"
-        raise BadInput("model", type(model).__name__, rule, remedy)
-    outer = 1 + isinstance(model.embedding, nn.Linear)
-    return model.form.layers * (ATTENTION + FEED_FORWARD) + outer
+    if isinstance(model, Transformer) and model.form.norm == "batch" and model.form.attention == "scaled":
+        outer = 1 + isinstance(model.embedding, nn.Linear)
+        return model.form.layers * (ATTENTION + FEED_FORWARD) + outer
+    return trace(model, x, dict.fromkeys(sites(model), 0))
 
 
-def depth(model: nn.Module, degrees: Mapping[str, int]) -> int:
+def depth(model: nn.Module, degrees: Mapping[str, int], x: Tensor) -> int:
     """Return the levels of a model with polynomials of these degrees.
 
     Args:
-        model: the transformer.
+        model: with sites, all of them on the longest path.
         degrees: of each site, by its module path.
+        x: an input or a few.
     """
-    return fixed_levels(model) + sum(least_depth(degrees[name]) for name in sites(model))
+    return fixed_levels(model, x) + sum(least_depth(degrees[name]) for name in sites(model))
 
 
-def choose(model: nn.Module, seen: Mapping[str, Range], budget: int) -> dict[str, int]:
-    """Return degrees within a budget: a level goes where it takes away most of the measured error.
-
-    Every polynomial starts with one level. The error of a fit is its root mean square over what was measured,
-    so that steps of different sites compare; the greedy choice is best if errors fall ever slower with levels.
+def least(model: nn.Module, x: Tensor) -> int:
+    """Return the levels that no choice of degrees goes below: a quadratic at each site.
 
     Args:
-        model: the transformer.
-        seen: what enters each site.
-        budget: levels of a fresh ciphertext.
+        model: with sites.
+        x: an input or a few.
+    """
+    return depth(model, dict.fromkeys(sites(model), LADDER[0]), x)
+
+
+def check(model: nn.Module, x: Tensor, budget: int) -> None:
+    """Refuse a budget that cannot be met, with the least that can.
+
+    Args:
+        model: with sites.
+        x: an input or a few.
+        budget: levels.
+
+    Raises:
+        BadInput: if it is too low.
+    """
+    lowest = least(model, x)
+    if budget < lowest:
+        rule = f"is below {lowest}, the least for {len(sites(model))} polynomials of degree 2"
+        raise BadInput("depth budget", budget, rule, f"allow {lowest} levels or take a model of fewer layers")
+
+
+def choose(model: nn.Module, seen: Mapping[str, Range], budget: int, x: Tensor, *, margin: float = 1.2) -> joint.Choice:
+    """Return the polynomials of least predicted error of the logits within a budget, all sites together.
+
+    Args:
+        model: its sites still compute their functions.
+        seen: what enters each site on held-out inputs.
+        budget: levels from the client's ciphertext to the logits; bootstraps in between do not count.
+        x: held-out inputs, on which it is measured how much each site matters.
+        margin: of the intervals.
 
     Raises:
         BadInput: if the budget cannot be met, with the least that can.
     """
-    least = fixed_levels(model) + len(sites(model))
-    if budget < least:
-        rule = f"is below {least}, the least for {len(sites(model))} polynomials of degree 2"
-        raise BadInput("depth budget", budget, rule, f"allow {least} levels or take a model of fewer layers")
-    errors = {
-        path: [_error(site.function, degree, seen[path]) for degree in LADDER] for path, site in sites(model).items()
-    }
-    rung = dict.fromkeys(errors, 0)
-    for _ in range(budget - least):
-        gains = {path: all_[rung[path]] - min(all_[rung[path] :]) for path, all_ in errors.items()}
-        best = max(gains, key=lambda path: gains[path])
-        if gains[best] <= 0:
-            break
-        rung[best] += 1
-    return {path: LADDER[at] for path, at in rung.items()}
-
-
-def _error(function: str, degree: int, seen: Range) -> float:
-    wanted = FUNCTIONS[function](seen.sample.double()).numpy()
-    return float(np.sqrt(np.mean((fit(function, degree, seen)(seen.sample.double().numpy()) - wanted) ** 2)))
+    check(model, x[:2], budget)
+    found = measured_sites(model, x, seen, margin=margin)
+    return joint.choose(found, budget - fixed_levels(model, x[:2]), degrees=LADDER)
 
 
 def degrees_of(model: nn.Module) -> dict[str, int]:

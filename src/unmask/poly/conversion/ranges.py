@@ -1,5 +1,6 @@
 """Ranges of what enters each non-linearity: watched, penalised in training, measured on held-out data."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from unmask.poly.layers.activation import Activation
 
 POSITIVE = ("inverse", "inverse-sqrt")
 """Functions with a pole at zero: their range needs a floor as well as a ceiling."""
+
+EDGE = 0.85
+"""Share of a half-interval beyond which training draws an input back, so that unseen inputs stay inside."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,7 @@ class Penalty:
         variance_floor: smallest variance that costs nothing.
         variance_ceiling: largest.
         temperature: of the soft maximum over examples, in units of the ceiling.
+        interval_weight: of what comes near the end of a polynomial's interval, in units of its half.
 
     Raises:
         BadInput: if a ceiling is not positive.
@@ -66,16 +71,23 @@ class Penalty:
     variance_floor: float = field(default=0.5)
     variance_ceiling: float = field(default=30.0)
     temperature: float = field(default=0.25)
+    interval_weight: float = field(default=1.0)
 
     def __post_init__(self) -> None:
         if min(self.ceiling, self.variance_ceiling, self.variance_floor, self.temperature) <= 0:
             raise BadInput("ceiling", self.ceiling, "or another bound is not positive", "give positive bounds")
 
     def __call__(self, seen: Mapping[str, tuple[Activation, Tensor]]) -> Tensor:
-        """Return the sum over sites of the penalty of what entered them in one forward pass."""
+        """Return the sum over sites of the penalty of what entered them in one forward pass.
+
+        Of a site with a polynomial that is wild outside of its interval, the bound is a share `EDGE` of the interval.
+        """
         total = torch.zeros(())
         for site, x in seen.values():
-            if site.function in POSITIVE:
+            if site.wild and site.interval is not None:
+                over = _position(x, site).abs().flatten(1).amax(1) - EDGE
+                total = total + self.interval_weight * self._soft_maximum(over, 1.0)
+            elif site.function in POSITIVE:
                 logs = x.flatten(1).log()
                 above = logs - torch.tensor(self.variance_ceiling).log()
                 below = torch.tensor(self.variance_floor).log() - logs
@@ -89,6 +101,15 @@ class Penalty:
         hinge = over.clamp_min(0.0)
         share = (hinge.detach() / (self.temperature * unit)).softmax(0)
         return (share * hinge).sum()
+
+
+def _position(x: Tensor, site: Activation) -> Tensor:
+    # -1 to 1 over the interval; on a logarithmic scale by a pole, where the low end matters as much as the high one.
+    assert site.interval is not None
+    low, high = site.interval.tolist()
+    if site.function in POSITIVE:
+        x, low, high = x.clamp_min(0.1 * low).log(), math.log(low), math.log(high)
+    return (x - 0.5 * (low + high)) * (2.0 / (high - low))
 
 
 def sites(model: nn.Module) -> dict[str, Activation]:

@@ -11,15 +11,18 @@ from torch import Tensor, nn
 from unmask.errors import BadInput
 from unmask.poly.conversion.checkpoint import keep, restore
 from unmask.poly.conversion.data import Data, judge
-from unmask.poly.conversion.depth import choose, fixed_levels
+from unmask.poly.conversion.depth import check, choose, degrees_of, depth
 from unmask.poly.conversion.fit import fit
 from unmask.poly.conversion.ranges import Penalty, Range, measure, sites
 from unmask.poly.conversion.schedule import Schedule
 from unmask.poly.conversion.training import Say, Teacher, train
+from unmask.poly.polynomial import Polynomial
 from unmask.rng import generator
 from unmask.storage import replace
 
 REPORT = "stages.json"
+MEASURED = 64
+"""Held-out inputs, at most, on which it is measured how much each site matters."""
 STAGES = ("replace", "range", "substitute", "polynomial", "distil", "intervals")
 
 
@@ -83,12 +86,16 @@ class Stage:
         metric: on the held-out part, in evaluation.
         ranges: (low, high) of what enters each site there.
         seconds: how long it took, over all calls.
+        levels: from the client's ciphertext to the logits; 0 while functions are in place.
+        degrees: of the polynomial at each site; empty while functions are in place.
     """
 
     name: str
     metric: Mapping[str, float]
     ranges: Mapping[str, tuple[float, float]]
     seconds: float
+    levels: int = field(default=0)
+    degrees: Mapping[str, int] = field(default_factory=dict)
 
 
 def convert(
@@ -121,11 +128,10 @@ def convert(
     if plan.budget is None:
         for path, site in sites(model).items():
             plan.degree(path, site.function)
-    elif plan.budget < (least := fixed_levels(model) + len(sites(model))):
-        remedy = f"allow {least} levels or take a model of fewer layers"
-        raise BadInput("depth budget", plan.budget, f"is below {least}, the least of this model", remedy)
+    else:
+        check(model, _some(data, 2), plan.budget)
     folder.mkdir(parents=True, exist_ok=True)
-    finished = list(_finished(folder))
+    finished = list(finished_stages(folder))
     schedules = {"replace": plan.replaced, "range": plan.ranged, "polynomial": plan.tuned, "distil": plan.distilled}
     for name in STAGES:
         schedule = schedules.get(name)
@@ -168,32 +174,56 @@ def held_ranges(model: nn.Module, data: Data, *, training: bool = False) -> dict
 def _place(model: nn.Module, data: Data, plan: Plan, *, fresh: bool) -> None:
     # Fits polynomials, or moves those that are there to the intervals that the trained model needs.
     # What ships has to hold for inputs that nobody has seen yet: its intervals are of all there are.
-    seen = held_ranges(model, data, training=not fresh)
-    chosen = choose(model, seen, plan.budget) if fresh and plan.budget is not None else {}
+    seen = held_ranges(model, data, training=True)
+    chosen: dict[str, Polynomial] = {}
+    if fresh and plan.budget is not None:
+        chosen = choose(model, seen, plan.budget, _some(data, MEASURED), margin=plan.margin).polynomials
     for path, site in sites(model).items():
         if fresh:
-            degree = chosen.get(path) or plan.degree(path, site.function)
+            degree = chosen[path].degree if chosen else plan.degree(path, site.function)
             site.substitute(fit(site.function, degree, seen[path], margin=plan.margin))
-        else:
+        elif not site.wild:
             site.substitute(site.polynomial(seen[path].widened(plan.margin)))
+
+
+def _some(data: Data, count: int) -> Tensor:
+    return data.prepare(data.held.inputs[:count])
 
 
 def _stage(name: str, model: nn.Module, data: Data, seconds: float) -> Stage:
     ranges = {path: (seen.low, seen.high) for path, seen in held_ranges(model, data).items()}
-    return Stage(name=name, metric=judge(model, data, data.held), ranges=ranges, seconds=round(seconds, 1))
+    degrees = degrees_of(model) if all(site.substituted for site in sites(model).values()) else {}
+    return Stage(
+        name=name,
+        metric=judge(model, data, data.held),
+        ranges=ranges,
+        seconds=round(seconds, 1),
+        levels=depth(model, degrees, _some(data, 2)) if degrees else 0,
+        degrees=degrees,
+    )
 
 
 def _largest(stage: Stage) -> float:
     return max((max(-low, high) for low, high in stage.ranges.values()), default=0.0)
 
 
-def _finished(folder: Path) -> Iterator[Stage]:
+def finished_stages(folder: Path) -> Iterator[Stage]:
+    """Yield the stages that a conversion has finished, of none at all if there is no report.
+
+    Args:
+        folder: of a conversion.
+
+    Raises:
+        BadInput: if the report is damaged.
+    """
     path = folder / REPORT
     if not path.exists():
         return
     try:
         for entry in json.loads(path.read_text(encoding="utf-8")):
             ranges = {name: (float(low), float(high)) for name, (low, high) in entry["ranges"].items()}
-            yield Stage(name=entry["name"], metric=entry["metric"], ranges=ranges, seconds=entry["seconds"])
+            known = {name: entry[name] for name in ("metric", "seconds")}
+            cost = {"levels": entry.get("levels", 0), "degrees": entry.get("degrees", {})}
+            yield Stage(name=entry["name"], ranges=ranges, **known, **cost)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput("folder", str(folder), f"has a damaged {REPORT} ({error})", "delete it to start anew") from error

@@ -110,6 +110,8 @@ def train(
         began = time.monotonic()
         loss = _epoch(run, epoch)
         metric = judge(model, data, data.held)
+        if not math.isfinite(metric["loss"]):
+            raise RangeExploded(stage, *_outside(model, data), _last_good(checkpoint))
         keep(checkpoint, model, adam, epoch + 1)
         seconds = round(time.monotonic() - began, 1)
         line = json.dumps({"stage": stage, "epoch": epoch + 1, "train_loss": loss, **metric, "seconds": seconds})
@@ -145,10 +147,11 @@ def _step(run: _Run, x: Tensor, y: Tensor, ramp: float) -> float:
     loss, worst = _loss(run.model, run.data.prepare(x), y, run.schedule, run.penalty, wanted, ramp)
     value = float(loss.detach())
     if not math.isfinite(value) or worst[1] > run.schedule.limit:
-        raise RangeExploded(run.stage, worst[0], worst[1], run.checkpoint)
+        raise RangeExploded(run.stage, worst[0], worst[1], _last_good(run.checkpoint))
     run.adam.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+    if not math.isfinite(float(nn.utils.clip_grad_norm_(run.model.parameters(), 1.0))):
+        raise RangeExploded(run.stage, *worst, _last_good(run.checkpoint))
     run.adam.step()
     return value
 
@@ -192,6 +195,28 @@ def _loss(
     if penalty is not None:
         loss = loss + ramp * penalty(seen)
     return loss, _worst(seen)
+
+
+def _last_good(checkpoint: Path) -> Path:
+    # That of the stage before, if this one has not finished an epoch.
+    kept = sorted(checkpoint.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+    return checkpoint if checkpoint.exists() or not kept else kept[-1]
+
+
+@torch.no_grad()
+def _outside(model: nn.Module, data: Data) -> tuple[str, float]:
+    # The first site on held-out inputs that received no number, else the largest.
+    model.eval()
+    worst = ("the loss", math.inf)
+    for x, _ in data.held.batches(500):
+        with watching(model) as seen:
+            model(data.prepare(x))
+        sizes = {name: float(value.abs().max()) for name, (_, value) in seen.items()}
+        broken = next(((name, size) for name, size in sizes.items() if not math.isfinite(size)), None)
+        worst = broken or max(sizes.items(), key=lambda each: each[1], default=worst)
+        if broken:
+            return broken
+    return worst
 
 
 @torch.no_grad()

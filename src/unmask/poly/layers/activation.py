@@ -1,6 +1,8 @@
 """A non-linearity of one variable that a polynomial takes the place of, with one forward for both."""
 
+import math
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmask.errors import BadInput
+from unmask.poly.layers.series import Series
 from unmask.poly.polynomial import Polynomial
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -15,11 +18,16 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "relu": F.relu,
     "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
     "exp": torch.exp,
     "identity": lambda x: x,
     "inverse": torch.reciprocal,
     "inverse-sqrt": torch.rsqrt,
 }
+
+TAME, BEYOND = 4, 2.0
+"""Coefficients up to which a polynomial is tame outside of its interval; others are held in training to where
+T_d is at most cosh(BEYOND)."""
 
 
 class Activation(nn.Module):
@@ -51,6 +59,12 @@ class Activation(nn.Module):
     def substituted(self) -> bool:
         """Whether a polynomial is in place."""
         return self.coefficients is not None
+
+    @property
+    def wild(self) -> bool:
+        """Whether a polynomial is in place that must not be used outside of its interval, not even a little."""
+        pole = self.function.startswith("inverse")
+        return self.coefficients is not None and (pole or len(self.coefficients) > TAME)
 
     def substitute(self, polynomial: Polynomial) -> None:
         """Put a polynomial in place of the function, or of the polynomial before it.
@@ -92,21 +106,24 @@ class Activation(nn.Module):
         """Return the function or the polynomial of each entry."""
         if self.coefficients is None or self.interval is None:
             return FUNCTIONS[self.function](x)
-        # The recurrence adds up and takes off large terms: bfloat16's three digits are too few for it.
-        return chebyshev(x.float() if x.dtype is torch.bfloat16 else x, self.coefficients, self.interval)
+        if self.training and self.wild:
+            # What leaves the interval in training is drawn back by a penalty; until then its value would be so
+            # large that one example ends the run.
+            low, high = self.interval.tolist()
+            reach = 0.5 * (math.cosh(BEYOND / (len(self.coefficients) - 1)) - 1.0) * (high - low)
+            x = x.clamp(low - reach, high + reach)
+        return chebyshev(x, self.coefficients, self.interval)
 
 
 def chebyshev(x: Tensor, coefficients: Tensor, interval: Tensor) -> Tensor:
     """Return sum_k c_k T_k(t), t in [-1, 1] where x is in the interval, by Clenshaw's recurrence.
 
     Args:
-        x: any shape.
+        x: any shape; halves are computed as float32, because the recurrence magnifies rounding.
         coefficients: (degree + 1,).
         interval: (2,), its ends.
     """
     low, high = interval.tolist()
+    x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
     t = (x - 0.5 * (low + high)) * (2.0 / (high - low))
-    first, second = coefficients[-1] * torch.ones_like(t), torch.zeros_like(t)
-    for value in coefficients[:-1].flip(0)[:-1]:
-        first, second = value + 2.0 * t * first - second, first
-    return coefficients[0] + t * first - second if len(coefficients) > 1 else first
+    return cast(Tensor, Series.apply(t, coefficients))

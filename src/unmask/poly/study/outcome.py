@@ -24,7 +24,7 @@ class Outcome:
         metrics: accuracy on the held-out part after each stage, in the order of the stages.
         ranges: largest absolute input of a non-linearity, except an inverse square root, after each stage.
         accuracy: on the test part, or NaN if the run was stopped.
-        levels: multiplicative depth, or None where norms do not fold.
+        levels: from the client's ciphertext to the logits, or None of the twin and of a run that was stopped.
         stopped: why there is no accuracy; empty if there is one.
         seconds: of the run, over all calls.
     """
@@ -101,7 +101,7 @@ def _summary(name: str, runs: list[Outcome]) -> Summary:
         substituted=statistics.fmean(drops) if drops else math.nan,
         before=_median([run.ranges["replace"] for run in runs if "replace" in run.ranges]),
         after=_median([run.ranges["intervals"] for run in runs if "intervals" in run.ranges]),
-        levels=runs[0].levels,
+        levels=next((run.levels for run in runs if run.levels is not None), None),
         stopped=tuple(dict.fromkeys(run.stopped for run in runs if run.stopped)),
     )
 

@@ -113,7 +113,7 @@ def ranges(found: Sequence[Summary]) -> str:
     sizes = [math.log10(size) for each in shown for size in (each.before, each.after) if size > 0]
     if not sizes:
         return "<p>No run has ranges.</p>"
-    low, high = min(0.0, math.floor(min(sizes))), max(1.0, math.ceil(max(sizes)))
+    low, high = min(0.0, float(math.floor(min(sizes)))), max(1.0, float(math.ceil(max(sizes))))
     place = _scale(low, high)
     ticks = [low + step for step in range(int(high - low) + 1)]
     parts = [_axis(len(shown), ticks, place, lambda x: f"{10**x:g}")]

@@ -13,10 +13,9 @@ from torch import nn
 
 from unmask.errors import BadInput
 from unmask.poly.conversion.data import Data, Part, judge
-from unmask.poly.conversion.depth import degrees_of, depth
 from unmask.poly.conversion.ranges import POSITIVE, sites
 from unmask.poly.conversion.schedule import Schedule
-from unmask.poly.conversion.stages import Plan, Stage, convert
+from unmask.poly.conversion.stages import Plan, Stage, convert, finished_stages
 from unmask.poly.conversion.training import RangeExploded, Say, train
 from unmask.poly.layers.transformer import Transformer
 from unmask.poly.study.grid import Variant
@@ -126,7 +125,8 @@ def _slug(variant: Variant) -> str:
 def _run(given: Study, variant: Variant, seed: int, path: Path) -> Outcome:
     began = time.monotonic()
     model = Transformer(variant.form, generator(seed, "study", variant.form.layers))
-    stopped, stages, metrics = "", (), {}
+    stopped, metrics = "", {}
+    stages: tuple[Stage, ...] = ()
     path.mkdir(parents=True, exist_ok=True)
     try:
         if variant.factor == TWIN:
@@ -140,7 +140,7 @@ def _run(given: Study, variant: Variant, seed: int, path: Path) -> Outcome:
             raise
         stopped = f"{error.value} {error.rule}"
     if variant.factor != TWIN:
-        stages = _stages(path)
+        stages = tuple(finished_stages(path))
         metrics = {stage.name: stage.metric["accuracy"] for stage in stages}
     accuracy = math.nan if stopped else judge(model, given.data, given.test)["accuracy"]
     return Outcome(
@@ -150,15 +150,10 @@ def _run(given: Study, variant: Variant, seed: int, path: Path) -> Outcome:
         metrics=metrics,
         ranges={stage.name: _largest(stage, model) for stage in stages},
         accuracy=accuracy,
-        levels=_levels(model) if variant.factor != TWIN and not stopped else None,
+        levels=(stages[-1].levels or None) if stages and not stopped else None,
         stopped=stopped,
         seconds=round(time.monotonic() - began, 1),
     )
-
-
-def _stages(path: Path) -> tuple[Stage, ...]:
-    file = path / "stages.json"
-    return tuple(Stage(**each) for each in json.loads(file.read_text(encoding="utf-8"))) if file.exists() else ()
 
 
 def _seeded(plan: Plan, seed: int) -> Plan:
@@ -176,10 +171,6 @@ def _whole(plan: Plan, seed: int) -> Schedule:
 def _largest(stage: Stage, model: nn.Module) -> float:
     counted = {name for name, site in sites(model).items() if site.function not in POSITIVE}
     return max(max(abs(low), abs(high)) for name, (low, high) in stage.ranges.items() if name in counted)
-
-
-def _levels(model: Transformer) -> int | None:
-    return depth(model, degrees_of(model)) if model.form.norm == "batch" else None
 
 
 def split(whole: Part, held: float = 0.1, test: float = 0.2, seed: int = 0) -> tuple[Part, Part, Part]:

@@ -1,0 +1,1 @@
+"""What the change of a fine-tuned transformer gives away of the sentences it was tuned on."""

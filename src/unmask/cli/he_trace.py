@@ -1,0 +1,51 @@
+"""`unmask he trace`: one encrypted run, layer by layer, as a page."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unmask.cli import console, he_query, options
+from unmask.errors import BadInput
+from unmask.he import served, trace
+from unmask.he.inputs import read
+from unmask.he.library import both
+from unmask.he.package import load_package
+from unmask.he.run import ready
+from unmask.report import trace_page
+
+
+def command(
+    package: Annotated[Path, typer.Argument(help="Folder of a compiled network.")],
+    data: Annotated[Path, typer.Option(help="Image, .npy or .npz; or `sample`.")] = Path(he_query.SAMPLE),
+    out: Annotated[Path, typer.Option(help="Folder of trace.json and index.html.")] = Path("trace"),
+    backend: Annotated[
+        str, typer.Option(help="openfhe, or simulator: levels and noise without encryption.")
+    ] = "openfhe",
+    item: Annotated[int | None, typer.Option(help="Which one of the inputs; default: as many as fit.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Run a package, decrypt every value in between, and draw time, levels and noise; its keys are thrown away."""
+    circuit = served.load(package, weights=False)
+    inputs = read(
+        he_query.sample() if str(data) == he_query.SAMPLE and not data.exists() else data, circuit.shape, item
+    )
+    whole = load_package(package)
+    vectors = whole.pack(inputs[: whole.packing.batch])
+    if out.exists() and not out.is_dir():
+        raise BadInput("--out", str(out), "is a file", "name a folder")
+    with tempfile.TemporaryDirectory() as keys:
+        console.note(f"making keys for {whole.parameters.levels} levels, which this run throws away")
+        with both(Path(keys) / "keys", backend, whole.parameters, circuit.rotations) as (holder, evaluator):
+            points = trace.traced(ready(whole, evaluator), holder, vectors)
+    out.mkdir(parents=True, exist_ok=True)
+    written = trace.write(points, whole, out / "trace.json", backend=backend)
+    page = trace_page.write(written, out / "index.html")
+    if json:
+        console.emit(
+            {"page": str(page), "trace": str(written), "sentence": trace_page.sentence(trace_page.read(written))}
+        )
+        return
+    print(trace_page.sentence(trace_page.read(written)))
+    print(f"Page: {page}")
