@@ -157,8 +157,16 @@ def _run(given: Study, variant: Variant, seed: int, path: Path) -> Outcome:
 
 
 def _seeded(plan: Plan, seed: int) -> Plan:
-    runs = {name: getattr(plan, name) for name in ("replaced", "ranged", "tuned", "distilled")}
-    return replace(plan, **{name: None if run is None else replace(run, seed=seed) for name, run in runs.items()})
+    def own(run: Schedule | None) -> Schedule | None:
+        return None if run is None else replace(run, seed=seed)
+
+    return replace(
+        plan,
+        replaced=own(plan.replaced),
+        ranged=own(plan.ranged),
+        tuned=own(plan.tuned),
+        distilled=own(plan.distilled),
+    )
 
 
 def _whole(plan: Plan, seed: int) -> Schedule:
