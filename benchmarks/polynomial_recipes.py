@@ -22,6 +22,8 @@ from benchmarks.polynomial_data import (
     CIFAR,
     CONTEXT,
     FASHION,
+    TINY,
+    TINY_CLASSES,
     TOKENS,
     VOCABULARY,
     WORK,
@@ -29,6 +31,7 @@ from benchmarks.polynomial_data import (
     fashion,
     language,
     sst2,
+    tiny_imagenet,
     word_table,
 )
 from benchmarks.rows import RESULTS
@@ -142,6 +145,18 @@ RECIPES = {
         classes=THINGS,
         taught_by="cifar10",
         statistics=CIFAR,
+    ),
+    "tiny-imagenet": Recipe(
+        form=Form(inputs=768, tokens=64, width=96, layers=2, heads=4, hidden=192, classes=TINY_CLASSES),
+        data=tiny_imagenet,
+        plan=Plan(
+            degrees={"gelu": 2},
+            replaced=Schedule(epochs=2, batch=50, learning_rate=1e-3, distil=0.5, precision="bfloat16"),
+            tuned=Schedule(epochs=38, batch=50, learning_rate=1e-3, frozen=0.3, distil=0.5, precision="bfloat16"),
+            penalty=Penalty(weight=0.02, ceiling=6.0),
+        ),
+        classes=tuple(f"class {number}" for number in range(TINY_CLASSES)),
+        statistics=TINY,
     ),
     "sst2": Recipe(
         form=Form(kind="text", inputs=384, tokens=TOKENS, width=128, heads=4, hidden=256, classes=2),
