@@ -20,7 +20,11 @@ Option = Annotated[
 ]
 
 
-SEEN = {"dp-attention": ("attention", "0.probabilities.0"), "token-noise": ("attention", "grid")}
+SEEN = {
+    "dp-attention": ("attention", "0.probabilities.0"),
+    "token-noise": ("attention", "grid"),
+    "encryption": ("attention", "grid"),
+}
 """Surface and selection of the audit where a defence fits one surface alone and the user names none."""
 
 
