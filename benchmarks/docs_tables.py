@@ -4,6 +4,8 @@ A page asks for a table with two comment lines; what stands between them is gene
 
     <!-- table: gradients -->
     <!-- end table -->
+
+`<!-- table: privacy, Attention read -->` takes the rows alone whose setting begins so.
 """
 
 import re
@@ -14,7 +16,7 @@ from benchmarks.rows import COLUMNS, RESULTS, Row, load
 from unmask.errors import BadInput, UnmaskError
 
 ROOT = Path(__file__).parents[1]
-_BEGIN = re.compile(r"<!-- table: (?P<topic>\w+) -->")
+_BEGIN = re.compile(r"<!-- table: (?P<topic>\w+)(?:, (?P<only>[^>]+?))? -->")
 _END = "<!-- end table -->"
 
 
@@ -39,7 +41,8 @@ def filled(text: str, name: str, *, folder: Path = RESULTS) -> str:
         following = _BEGIN.search(rest, begin)
         if stop < 0 or (following and following.start() < stop):
             raise BadInput("page", name, f"has an open marker {match.group()}", f"close it with {_END}")
-        table = markdown(match["topic"], load(match["topic"], folder=folder))
+        rows = load(match["topic"], folder=folder)
+        table = markdown(match["topic"], tuple(row for row in rows if row.setting.startswith(match["only"] or "")))
         done += rest[:begin] + "\n\n" + table + "\n\n" + _END
         rest = rest[stop + len(_END) :]
     return done + rest

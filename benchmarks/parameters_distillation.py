@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks import parts
 from benchmarks.harness import threads
-from benchmarks.parameters_ordinary import FOLDER
+from benchmarks.parameters_ordinary import FOLDER, NEAR
 from benchmarks.rows import Row
 from unmask.distill.finite import FiniteDistillation, distill_finite
 from unmask.distill.inducing import Distillation, Distilled, Method, distill
@@ -231,7 +231,42 @@ def identity() -> list[Row]:
     ]
 
 
+def originals(name: str, method: Method, learn: bool) -> list[Row]:
+    """Grant an adversary the distilled images themselves, and look for the private ones among them."""
+    began, shares, others, nearest = time.monotonic(), [], [], []
+    for seed in SEEDS:
+        both = load(FOLDER / "train-images-idx3-ubyte.gz", 2 * COUNT, seed)
+        assert both.labels is not None
+        pixels, wanted = both.pixels.flatten(1).double(), targets(both.labels % 2, 2)
+        settings = Distillation(method=method, count=FEW, learn_labels=learn, steps=500)
+        *_, few = distill(KERNEL, pixels[:COUNT], wanted[:COUNT], settings, generator(seed, "distil", name))
+        table = torch.cdist(pixels, few.inputs).min(1).values
+        shares.append(float((table[:COUNT] < NEAR).double().mean()))
+        others.append(float((table[COUNT:] < NEAR).double().mean()))
+        nearest.append((float(table[:COUNT].min()), float(table[COUNT:].min())))
+    share, control = fmean(shares), fmean(others)
+    return [
+        Row(
+            setting=f"{SETTING} by {method.value.upper()}, targets {'learned' if learn else '+-1'}: share of originals "
+            f"within L2 {NEAR:g} of a distilled image",
+            bar="no higher than the control",
+            measured=round(share, 4),
+            unit="",
+            holds=share <= control,
+            control=round(control, 4),
+            n=len(SEEDS),
+            seconds=round(time.monotonic() - began, 1),
+            command=COMMAND,
+            reason=f"what a perfect attack on a network trained on the {FEW} images would read; nearest original at L2 "
+            f"{min(a for a, _ in nearest):.2g}, nearest of {COUNT} images that were not distilled "
+            f"{min(b for _, b in nearest):.2g}; guarantee: none: empirical only",
+        )
+    ]
+
+
 PARTS = {
+    "originals-kip": partial(originals, "kip", Method.KIP, False),
+    "originals-rkip": partial(originals, "rkip-labels", Method.RKIP, True),
     "identity": identity,
     "kip": partial(kernels, "kip", Method.KIP, False),
     "kip-labels": partial(kernels, "kip-labels", Method.KIP, True),

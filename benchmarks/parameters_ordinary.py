@@ -38,10 +38,18 @@ NEAR = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Number of images and hidden widths."""
+    """Number of images and hidden widths, images passed over before, and a bar and seconds of the attack."""
 
     count: int
     hidden: tuple[int, ...]
+    skip: int = 0
+    bar: str = ">= 0.70"
+    limit: float = LIMIT
+
+
+def curve(count: int, width: int) -> Case:
+    """Return a point of the curves: images that the attack was not developed on, a shorter limit, no bar."""
+    return Case(count=count, hidden=(width,), skip=40_000, bar="reported", limit=60.0)
 
 
 CASES = {
@@ -50,6 +58,8 @@ CASES = {
     "deep": Case(count=50, hidden=(1024, 1024)),
     "100": Case(count=100, hidden=(1024, 1024)),
     "200": Case(count=200, hidden=(2048, 2048)),
+    **{f"width-{width}": curve(20, width) for width in (256, 512, 2048)},
+    **{f"count-{count}": curve(count, 1024) for count in (10, 30, 40)},
 }
 
 
@@ -80,13 +90,14 @@ def drift(victim: WeightsVictim, inputs: Tensor) -> float:
 
 def trained(case: Case) -> tuple[WeightsVictim, Tensor, float, int]:
     """Return who publishes, as many images that were not in training, the training loss and the steps."""
-    images = load(FOLDER / "train-images-idx3-ubyte.gz", 2 * case.count)
+    middle = case.skip + case.count
+    images = load(FOLDER / "train-images-idx3-ubyte.gz", middle + case.count)
     assert images.labels is not None
-    secret, outside = images.pixels[: case.count], images.pixels[case.count :].double()
+    secret, outside = images.pixels[case.skip : middle], images.pixels[middle:].double()
     model = PublicMLP(shape=(1, 28, 28), hidden=case.hidden)
     inputs = model.inputs(secret)
     start = initial(model, generator(0, "ordinary", case.count), torch.float32)
-    wanted = targets(images.labels[: case.count] % 2, 2).float()
+    wanted = targets(images.labels[case.skip : middle] % 2, 2).float()
     ended = train(model, start, inputs, wanted, Descent(learning_rate=1e-3, steps=600, loss=1e-4))
     victim = WeightsVictim(model=model, start=start, final=ended.weights, secret=Images(pixels=secret))
     return victim, outside, ended.loss, ended.steps
@@ -98,7 +109,7 @@ def measured(name: str) -> list[Row]:
     victim, outside, loss, steps = trained(case)
     assert victim.secret is not None
     secret = victim.secret.pixels
-    found, note, seconds = attacked(victim, False, LIMIT)
+    found, note, seconds = attacked(victim, False, case.limit)
     null, _, _ = attacked(victim, True, min(60.0, 2 * seconds))
     errors, other = distances(secret.double(), found), distances(outside, found[: len(outside)])
     dealt = distances(secret.double(), null)
@@ -108,10 +119,10 @@ def measured(name: str) -> list[Row]:
     base = f"Fashion-MNIST, odd against even, ordinary training, N = {case.count}, hidden width {widths}"
     ours = Row(
         setting=f"{base}: share of images within L2 {NEAR:g}",
-        bar=">= 0.70",
+        bar=case.bar,
         measured=share,
         unit="",
-        holds=share >= 0.7,
+        holds=case.bar == "reported" or share >= 0.7,
         control=float((other < NEAR).double().mean()),
         n=case.count,
         seconds=round(seconds, 1),

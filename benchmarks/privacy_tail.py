@@ -5,8 +5,9 @@ text with fixed weights: `c_h = V_h (sum_j a_hj x_j) + b_h`. So `sum_j a_hj x_j`
 trained part needs of a text, and it is computed once.
 """
 
+import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from unmask.defences.training.utility import utility as measured
 from unmask.victim import Secret
 from unmask.victims.hf import Loaded
 from unmask.victims.module import wrap_module
@@ -70,12 +72,18 @@ def maps(network: Any, *, copied: bool = False) -> list[nn.Module]:
     return made
 
 
-def restored(loaded: Loaded, tail: nn.Module) -> None:
-    """Write a tail's maps back into the whole model it came from, in place."""
-    own = cast(Tail, tail)
+def restored(network: nn.Module, tail: nn.Module) -> nn.Module:
+    """Return a copy of the whole model that a tail was made from, with the tail's maps in place.
+
+    Args:
+        network: the classifier.
+        tail: a trained tail.
+    """
+    whole, own = copy.deepcopy(network), cast(Tail, tail)
     trained = (own.value, own.output, own.norm, own.wide, own.narrow, own.last, own.pooler, own.classifier)
-    for target, source in zip(maps(loaded.model.module), trained, strict=True):
+    for target, source in zip(maps(whole), trained, strict=True):
         target.load_state_dict(source.state_dict())
+    return whole
 
 
 @torch.no_grad()
@@ -127,3 +135,26 @@ def model(loaded: Loaded, texts: Sequence[Secret], name: str) -> tuple[TorchMode
         for i, one in enumerate(texts)
     ]
     return wrapped.model, numbers
+
+
+def utility(loaded: Loaded, whole: nn.Module, texts: Sequence[Secret], name: str) -> Mapping[str, float]:
+    """Return accuracy and Matthews' correlation of a whole trained model, computed by its tail.
+
+    Args:
+        loaded: the public model, of which nothing below the last layer was trained.
+        whole: the trained one.
+        texts: with labels, each of size 1.
+        name: of the file that their readings are kept in.
+
+    Raises:
+        RuntimeError: if the tail is not the whole model on the first texts.
+    """
+    public, numbers = model(loaded, texts, name)
+    tail = Tail(whole, *readings(loaded, texts, name)).eval()
+    with torch.no_grad():
+        for number, text in zip(numbers[:8], texts, strict=False):
+            short = public.forward(tail, number.ids, None, None)
+            full = loaded.model.forward(whole.eval(), text.ids, None, None)
+            if not torch.allclose(short, full, atol=1e-4):
+                raise RuntimeError(f"the tail gives {short.tolist()}, the whole model {full.tolist()}")
+    return measured(public, tail, numbers)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from benchmarks import bars, docs_tables
+from benchmarks import bars, docs_tables, privacy_pages
 from benchmarks.rows import COLUMNS, Row, load, save, versions
 from unmask.errors import BadInput, StorageError
 
@@ -151,3 +151,18 @@ def test_docs_tables_name_a_wrong_marker(tmp_path, capsys, text, clause):
     assert docs_tables.main([], tmp_path, tmp_path / "results") == 2
     assert clause in capsys.readouterr().err
     assert page.read_text() == text
+
+
+def test_a_page_may_ask_for_the_rows_of_one_setting(tmp_path):
+    save("gradients", [ROW, SHORT], folder=tmp_path)
+    page = "<!-- table: gradients, layer 5 -->\n<!-- end table -->"
+    found = docs_tables.filled(page, "page.md", folder=tmp_path)
+    assert "layer 5, value" in found and "layer 0, query" not in found
+    assert docs_tables.filled(found, "page.md", folder=tmp_path) == found
+
+
+def test_the_figures_of_the_guarantees_find_their_rows():
+    rows = load("privacy")
+    shares, errors = privacy_pages.decoding(rows), privacy_pages.matrix(rows)
+    assert set(shares) == {"removed", "replaced"} and all(len(points) == 5 for points in shares.values())
+    assert set(errors) == {0.01, 0.1, 2.0} and all(len(lines) == 4 for lines in errors.values())

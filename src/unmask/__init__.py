@@ -18,6 +18,7 @@ _HOMES = {
     "StorageError": "unmask.errors",
     "UnmaskError": "unmask.errors",
     "audit": "unmask.api",
+    "audit_weights": "unmask.parameters",
     "wrap_module": "unmask.victims.module",
 }
 
@@ -35,6 +36,7 @@ __all__ = [  # noqa: F822 - see `__getattr__`
     "StorageError",
     "UnmaskError",
     "audit",
+    "audit_weights",
     "wrap_module",
 ]
 

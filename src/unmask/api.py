@@ -23,6 +23,7 @@ from unmask.report.rows import Row, rows
 from unmask.surface import Surface
 from unmask.surfaces.activation import ActivationSurface
 from unmask.surfaces.gradient import GradientSurface
+from unmask.surfaces.published_weights import PublishedWeights
 from unmask.victim import Secret
 from unmask.victims import demo, hf
 from unmask.victims.corpora import Example, from_lines, from_parquet, private
@@ -254,7 +255,7 @@ def audit(
     *,
     labels: Sequence[int] | None = None,
     select: str | Sequence[str] = prepare.GRID,
-    surface: GradientSurface | ActivationSurface = GradientSurface(),  # noqa: B008 - frozen
+    surface: GradientSurface | ActivationSurface | PublishedWeights = GradientSurface(),  # noqa: B008 - frozen
     attacks: Sequence[str | Attack[Any]] | None = None,
     baseline: str | Attack[Any] | None = None,
     baseline_cells: int = 2,
@@ -302,6 +303,8 @@ def audit(
         >>> audit(texts=["john lives at 42 oak street"], select="0.query").leak  # doctest: +SKIP
         1.0
     """
+    if isinstance(surface, PublishedWeights):
+        raise BadInput("surface", surface.name, "shows images, no texts", "call unmask.audit_weights")
     if isinstance(surface, ActivationSurface) and batch != 1:
         raise BadInput("batch", batch, "texts in one forward pass are not told apart", "give 1")
     who = subject(model, seed=seed)

@@ -172,6 +172,10 @@ class PublicModel(Protocol):
     def max_length(self) -> int:
         """Number of tokens that the model takes."""
 
+    @property
+    def places_words(self) -> bool:
+        """Whether a forward pass can be told each token's position and who may see whom."""
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of a sequence without special tokens."""
 
@@ -230,6 +234,17 @@ class PublicModel(Protocol):
         `ids` (n,) is the sentence of a bidirectional model; `positions` are above zero. The first
         position reacts to the new token, the others stay as they are: two tokens are computed for
         each candidate instead of n. A model without 4-D masks gives the exact answer, at its price.
+        """
+
+    def continued_inputs(self, ids: Tensor, positions: Tensor, attended: Tensor, block: Place, place: Place) -> Tensor:
+        """Return the input (C, d_in) of `place` for lone tokens whose attention in the layer of `block` is given.
+
+        Args:
+            ids: (C,) tokens.
+            positions: (C,) theirs.
+            attended: (C, d) what the heads, side by side, would hand to `block`.
+            block: attention output of the first layer.
+            place: what comes after it and before any other attention.
         """
 
     def gradients(

@@ -59,6 +59,7 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "perturb": "unmask.defences.perturb:Perturb",
         "dp-sgd": "unmask.defences.dp_sgd:DpSgd",
         "dp-attention": "unmask.defences.dp_attention:DpAttention",
+        "encryption": "unmask.defences.encryption:Encryption",
         "token-noise": "unmask.defences.noisy_tokens:NoisyTokens",
     },
 }

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from tests.references.closed import trained
+from unmask.attacks.weights.closed_columns import ClosedSearch
 from unmask.attacks.weights.closed_neurons import ClosedNeurons
+from unmask.attacks.weights.first_layer_change import FirstLayer
 from unmask.rng import generator
 from unmask.surfaces.published_weights import PublishedWeights
 from unmask.victims.mlp import initial
@@ -78,3 +80,21 @@ def test_a_change_without_a_gap_is_named() -> None:
     loud = WeightsVictim(model=who.model, start=who.start, final=final, secret=who.secret)
     (guess,) = ClosedNeurons().run(observed(loud), generator(0, "attack"))
     assert guess.images is None and "full rank" in guess.note
+
+
+def test_one_guess_finds_the_last_columns_in_the_row_space_that_the_others_leave() -> None:
+    who, _ = victim((384, 64))
+    assert who.secret is not None
+    layer = FirstLayer(observed(who))
+    images = torch.cat([who.secret.pixels.flatten(1), torch.ones(6, 1, dtype=torch.float64)], 1)
+    true = layer.columns.T @ torch.linalg.lstsq(images.T, layer.change.T).solution.T
+    true = true / true.norm(dim=0)
+    missing = layer.missing(true[:, :4])
+    assert missing.shape[0] == 2
+    features, bright = layer.weights @ missing.T, missing[:, :-1].sum(1)
+    found = ClosedSearch().round(layer.columns, features, layer.size, bright, generator(0, "direct"), direct=True)
+    assert float((true[:, 4:].T @ found).abs().amax(1).min()) > 0.9999
+    closed = ClosedSearch(proof=1e-12).round(
+        layer.columns, features, layer.size, bright, generator(0, "direct"), direct=True
+    )
+    assert closed.shape == (6, 0)

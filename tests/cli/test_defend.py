@@ -128,6 +128,32 @@ def test_a_training_that_was_cut_off_goes_on(usual: list[object], data: Path, tm
     assert done.found.facts["steps"] == 3
 
 
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_with_resume_ends_it(
+    run: Run, usual: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws: list[int] = []
+    honest = loop.poisson
+
+    def stopped(count: int, rate: float, randomness: object) -> list[int]:
+        draws.append(count)
+        if len(draws) == 2:
+            raise KeyboardInterrupt
+        return honest(count, rate, randomness)  # type: ignore[arg-type]
+
+    clock = iter(range(0, 1_000_000, 100))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(loop, "poisson", stopped)
+    code, out, err = run(*usual)
+    assert (code, out) == (130, "")
+    assert "unmask: stopped; go on with --out" in err and "--resume" in err
+    assert [path.name for path in (tmp_path / "private").iterdir()] == [CHECKPOINT]
+    assert run(*usual)[0] == 2  # without --resume nothing is written over
+    code, out, _ = run(*usual, "--resume")
+    assert code == 0 and "2 steps over 40 examples" in out
+    assert len(draws) == 3  # one step was kept, the one that was stopped is drawn again
+    assert not (tmp_path / "private" / CHECKPOINT).exists()
+
+
 def test_a_plain_module_is_written_as_weights(tmp_path: Path) -> None:
     who = fresh("bert")
     plain = Subject(model=who.model, encode=who.encode)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from unmask.cli import main, weights_request
+from unmask.auditor import network
+from unmask.cli import main
 from unmask.victims.images import sample
 from unmask.victims.mlp import Descent, targets, train
 
@@ -16,8 +17,8 @@ AUDIT = ("audit", "--surface", "parameters")
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights_request, "WIDTH", 384)
-    monkeypatch.setattr(weights_request, "TRAINING", Descent(learning_rate=3e-3, steps=150, loss=1e-4))
+    monkeypatch.setattr(network, "WIDTH", 384)
+    monkeypatch.setattr(network, "TRAINING", Descent(learning_rate=3e-3, steps=150, loss=1e-4))
 
 
 def records(folder: Path) -> dict[str, dict[str, object]]:
@@ -40,11 +41,11 @@ def test_a_network_trained_on_the_spot_gives_its_images_away_and_the_control_doe
 
 
 def test_weights_of_the_users_are_read_without_the_images(tmp_path: Path) -> None:
-    model = weights_request.PublicMLP(shape=(1, 28, 28), hidden=(384,))
+    model = network.PublicMLP(shape=(1, 28, 28), hidden=(384,))
     pixels = sample().pixels[:4]
-    start = weights_request.initial(model, torch.Generator().manual_seed(0), torch.float32)
+    start = network.initial(model, torch.Generator().manual_seed(0), torch.float32)
     wanted = targets(torch.arange(4) % 2, 2).float()
-    final = train(model, start, pixels.flatten(1), wanted, weights_request.TRAINING).weights
+    final = train(model, start, pixels.flatten(1), wanted, network.TRAINING).weights
     files = [tmp_path / "before.safetensors", tmp_path / "after.safetensors"]
     for file, weights in zip(files, (start, final), strict=True):
         save_file(weights, file)
@@ -66,6 +67,8 @@ def test_weights_of_the_users_are_read_without_the_images(tmp_path: Path) -> Non
         (("--labels", "known"), "has no meaning on the parameters surface"),
         (("--batch", "2"), "has no meaning on the parameters surface"),
         (("--clip", "1.0"), "has no meaning on the parameters surface"),
+        (("--defence", "token-noise"), "is no defence of published weights"),
+        (("--defence", "distillation:count=3", "--defence", "early-stopping"), "once"),
         (("--attack", "span"), "does not read the parameters surface"),
     ],
 )
@@ -74,6 +77,14 @@ def test_what_does_not_fit_is_refused_in_one_line(
 ) -> None:
     assert main([*AUDIT, *arguments]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_network_is_trained_under_a_defence_and_the_report_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    given = ("--defence", "distillation:count=2,steps=50", "--limit", "5", "--cell-seconds", "2s")
+    assert main([*AUDIT, *given, "--out", str(out)]) == 0
+    assert records(out)["weights"]["scores"]["recovered"] == 0.0  # type: ignore[index]
+    assert "distillation: none: empirical only" in (out / "report.html").read_text()
 
 
 def test_equal_weights_and_those_of_another_network_are_refused(

@@ -23,7 +23,7 @@ from unmask.defences.training.loop import CHECKPOINT, Progress, train
 from unmask.defences.training.losses import chosen, joined, losses
 from unmask.defences.training.plan import Privacy, Training
 from unmask.defences.training.self_test import self_test
-from unmask.defences.training.step import GRID, PrivateStep, clipped
+from unmask.defences.training.step import GRID, SLACK, PrivateStep, clipped
 from unmask.errors import BadInput, MissingExtra
 from unmask.privacy.sampling import Randomness
 from unmask.victims.corpora import Example
@@ -156,7 +156,7 @@ def test_a_step_is_clipped_summed_and_divided_by_the_expected_batch() -> None:
         norm = sum(float(g.square().sum()) for g in found if g is not None) ** 0.5
         for name, gradient in zip(names, found, strict=True):
             if gradient is not None:
-                total[name] += gradient * min(1.0, 0.3 / norm) / 2.5
+                total[name] += gradient * min(1.0, 0.3 * (1 - 4 * SLACK) / norm) / 2.5
     before = {name: p.detach().clone() for name, p in trained.items()}
     step.take([joined(sequences[:3], 0), joined(sequences[3:], 0)])  # in two parts that fit in memory
     for name, parameter in trained.items():
@@ -173,14 +173,14 @@ def test_what_is_released_is_a_whole_multiple_of_the_grid_below_the_clipping_nor
     )
     batch = joined(sequences, 0)
     samples = {name: one.double() for name, one in step.samples(batch).items()}
-    whole = clipped(samples, 0.3)
+    whole = clipped({name: one.clone() for name, one in samples.items()}, 0.3)
     for row in range(4):
         norm = math.sqrt(sum(float(one[row].square().sum()) for one in samples.values()))
         size = sum(int(x) ** 2 for one in whole.values() for x in one[row].flatten().tolist())
-        assert size <= GRID**2 and size >= (0.999 * min(1.0, norm / 0.3) * GRID) ** 2
+        assert size <= GRID**2 and size >= (0.998 * min(1.0, norm / 0.3) * GRID) ** 2
         for name, one in whole.items():
             exact = samples[name][row] * min(1.0, 0.3 / norm) / 0.3 * GRID
-            assert float((one[row] - exact).abs().max()) <= 1 + 2e-6 * float(exact.abs().max())
+            assert float((one[row] - exact).abs().max()) <= 1 + 2e-3 * float(exact.abs().max())
             assert torch.equal(one[row], one[row].round())
     noise = step.drawn(next(iter(trained)))
     assert torch.equal(noise, noise.round()) and not torch.equal(noise, step.drawn(next(iter(trained))))

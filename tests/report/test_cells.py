@@ -36,9 +36,10 @@ def test_attacks_that_were_stopped_are_no_evidence_of_safety() -> None:
     weak = replace(record(0, "query", 0, exact=False), scores=scores(0.1, 0.0), reason="stopped after 30 s")
     told = headline.sentence(view([weak], None))
     assert told.endswith("saw nothing of it, but 1 of 1 attacks were stopped before they ended.")
-    others = headline.details(view([weak], None))
+    assert not any("no more than the controls" in text for text in headline.details(view([weak], None)))
+    exact = replace(record(1, "query", 0))
+    others = headline.details(view([exact, weak], None, None))
     assert "One was stopped before the attack ended." in others
-    assert not any("no more than the controls" in text for text in others)
 
 
 def test_the_best_of_several_strong_attacks_stands_for_a_cell() -> None:

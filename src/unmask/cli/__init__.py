@@ -9,7 +9,7 @@ import typer
 from unmask.errors import UnmaskError
 
 # `list.py` would hide the built-in `list` in this package.
-MODULES = ("audit", "defend", "compare", "account", "report", "info", "capture", "doctor")
+MODULES = ("audit", "defend", "compare", "account", "report", "info", "capture", "delta", "distill", "doctor")
 COMMANDS = {name: name for name in MODULES} | {"list": "listing"}
 # Each is a module with a typer `app` of several commands.
 GROUPS = ("poly", "he")

@@ -20,7 +20,11 @@ Option = Annotated[
 ]
 
 
-SEEN = {"dp-attention": ("attention", "0.probabilities.0"), "token-noise": ("attention", "grid")}
+SEEN = {
+    "dp-attention": ("attention", "0.probabilities.0"),
+    "token-noise": ("attention", "grid"),
+    "encryption": ("attention", "grid"),
+}
 """Surface and selection of the audit where a defence fits one surface alone and the user names none."""
 
 
@@ -47,6 +51,20 @@ def parse(text: str) -> Defence:
         >>> parse("perturb:noise=0.01").name
         'perturb'
     """
+    name, data = split(text)
+    defence: Defence = make(Group.DEFENCE, name, data, argument="--defence")
+    return defence
+
+
+def split(text: str) -> tuple[str, dict[str, object]]:
+    """Return the name and the settings of an option.
+
+    Args:
+        text: such as `perturb:noise=0.01,dtype=bfloat16`.
+
+    Raises:
+        BadInput: if a setting has no value.
+    """
     name, _, rest = text.partition(":")
     data: dict[str, object] = {}
     for pair in filter(None, rest.split(",")):
@@ -54,8 +72,7 @@ def parse(text: str) -> Defence:
         if not equals or not value:
             raise BadInput("--defence", text, f"gives no value to {key!r}", "write key=value, with commas between")
         data[key.strip()] = _value(value.strip())
-    defence: Defence = make(Group.DEFENCE, name, data, argument="--defence")
-    return defence
+    return name, data
 
 
 def _value(text: str) -> object:

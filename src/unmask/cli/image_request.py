@@ -1,9 +1,12 @@
 """What the user asked for of a model of images, as a plan."""
 
+from dataclasses import replace
+
 from unmask import api
-from unmask.auditor import defaults, image_plan
+from unmask.auditor import defaults, defended, image_plan
 from unmask.auditor.plan import Plan
 from unmask.auditor.prepare import GRID
+from unmask.cli import defences
 from unmask.cli.options import at_least_one
 from unmask.cli.request import BATCHES, Request
 from unmask.errors import BadInput
@@ -38,8 +41,6 @@ def plan(request: Request) -> Plan:
     for argument, value in (("--texts", request.texts), ("--data", request.data), ("--gradients", request.gradients)):
         if value is not None:
             raise BadInput(argument, str(value), "goes with a model of texts", "give --images, or another --model")
-    if request.defences:
-        raise BadInput("--defence", request.defences[0], "is not built for images", "leave it out")
     if request.batch > 1:
         raise BadInput("--batch", request.batch, "images in one forward pass are not told apart", "give 1")
     model = vision_models.find(request.model or DEMO, offline=not request.online)
@@ -52,11 +53,15 @@ def plan(request: Request) -> Plan:
     baseline = None if request.baseline is None else defaults.BASELINE[surface.name]
     attacks = request.attacks or (defaults.strongest(surface),)
     roles = api.roles(attacks, baseline, len(cells), max(0, request.baseline_cells), surface)
-    return image_plan.image_plan(
+    guards = [defences.parse(text) for text in request.defences]
+    if guards and guards[0].name not in ("perturb", "encryption"):
+        rule = "protects no activations of images"
+        raise BadInput("--defence", request.defences[0], rule, "use encryption or perturb, or a model of texts")
+    planned = image_plan.image_plan(
         model,
         found,
         roles,
-        cells,
+        defended.protected(cells, guards),
         limit=limit,
         seed=request.seed,
         run_seconds=request.run_seconds,
@@ -65,3 +70,4 @@ def plan(request: Request) -> Plan:
         fail_on=request.fail_on,
         command=request.command,
     )
+    return replace(planned, guarantees=defended.stated(cells, guards))

@@ -3,24 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from unmask import api
-from unmask.auditor import defaults
+from unmask import settings
+from unmask.auditor import network
 from unmask.auditor.plan import Plan
-from unmask.auditor.weights import WeightsSubject, weights_cells, weights_plan
-from unmask.cli.options import at_least_one
+from unmask.cli import defences
 from unmask.cli.request import Request
+from unmask.defences.training_task import TrainingDefence
+from unmask.defences.trainings import TRAININGS
 from unmask.errors import BadInput
-from unmask.rng import generator
+from unmask.parameters import weights_plan_of
 from unmask.surfaces.published_weights import PublishedWeights
-from unmask.victims import images, weight_files
-from unmask.victims.mlp import Descent, initial, targets, train
-from unmask.vision import Images
-from unmask.weights import PublicMLP
-
-WIDTH = 1024
-COUNT = 20
-"""Images of the network that is trained on the spot, where --limit says nothing."""
-TRAINING = Descent(learning_rate=3e-3, steps=1000, loss=1e-4)
+from unmask.victims import images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,21 +41,16 @@ def plan(request: Request, files: Files) -> Plan:
         given = "--weights-before" if files.after is None else "--weights-after"
         raise BadInput(given, "given", "comes alone", "give --weights-before and --weights-after")
     found = None if request.images is None else images.load(request.images, None, request.seed)
+    defence = _defence(request, files)
     if files.before is not None and files.after is not None:
-        subject, secret, outside = _read(files.before, files.after, found, request.limit)
+        who = network.from_files(files.before, files.after, found, request.limit)
     else:
-        subject, secret, outside = _trained(images.sample() if found is None else found, request.limit, request.seed)
-    # Observed once so that weights that cannot be used are refused before anything runs.
-    surface.observe(subject.victim(secret), generator(request.seed, "check"))
-    cells = weights_cells(subject, surface)
-    attacks = request.attacks or (defaults.strongest(surface),)
-    roles = api.roles(attacks, None, len(cells), 0, surface)
-    return weights_plan(
-        subject,
-        cells,
-        roles,
-        secret=secret,
-        outside=outside,
+        pictures = images.sample() if found is None else found
+        who = network.trained(pictures, request.limit, request.seed, defence)
+    return weights_plan_of(
+        who,
+        surface,
+        request.attacks,
         seed=request.seed,
         run_seconds=request.run_seconds,
         budget=request.budget,
@@ -72,6 +60,19 @@ def plan(request: Request, files: Files) -> Plan:
     )
 
 
+def _defence(request: Request, files: Files) -> TrainingDefence | None:
+    if not request.defences:
+        return None
+    if files.before is not None or len(request.defences) > 1:
+        rule = "is applied while a network is trained, once"
+        raise BadInput("--defence", ", ".join(request.defences), rule, "name one, and leave the weights' files out")
+    name, data = defences.split(request.defences[0])
+    if name not in TRAININGS:
+        raise BadInput("--defence", name, "is no defence of published weights", f"choose {', '.join(TRAININGS)}")
+    defence: TrainingDefence = settings.from_json(TRAININGS[name], data)
+    return defence
+
+
 def _refuse(request: Request) -> None:
     given = {
         "--model": request.model,
@@ -79,51 +80,9 @@ def _refuse(request: Request) -> None:
         "--data": request.data,
         "--gradients": request.gradients,
         "--select": request.select or None,
-        "--defence": request.defences or None,
     }
     for argument, value in given.items():
         if value is not None:
             raise BadInput(argument, str(value), "has no meaning on the parameters surface", "leave it out")
     if request.batch != 1:
         raise BadInput("--batch", request.batch, "has no meaning on the parameters surface", "use --limit")
-
-
-def _read(
-    before: Path, after: Path, found: Images | None, limit: int | None
-) -> tuple[WeightsSubject, Images | None, Images | None]:
-    start, final = (
-        weight_files.read(path, argument=argument)
-        for path, argument in ((before, "--weights-before"), (after, "--weights-after"))
-    )
-    shape = None if found is None else (found.pixels.shape[1], found.pixels.shape[2], found.pixels.shape[3])
-    model, named = weight_files.perceptron(start, shape, argument="--weights-before")
-    other, ended = weight_files.perceptron(final, shape, argument="--weights-after")
-    if other.sizes != model.sizes or other.bias != model.bias:
-        rule = f"has layers of {other.sizes} where --weights-before has {model.sizes}"
-        raise BadInput("--weights-after", str(after), rule, "give two files of one training")
-    subject = WeightsSubject(title=after.stem, model=model, start=named, final=ended)
-    if found is None:
-        return subject, None, None
-    count = found.size if limit is None else min(found.size, at_least_one("--limit", limit))
-    return subject, _part(found, 0, count), _part(found, count, 2 * count)
-
-
-def _trained(found: Images, limit: int | None, seed: int) -> tuple[WeightsSubject, Images, Images | None]:
-    count = min(COUNT if limit is None else at_least_one("--limit", limit), found.size)
-    secret = _part(found, 0, count)
-    assert secret is not None
-    shape = (found.pixels.shape[1], found.pixels.shape[2], found.pixels.shape[3])
-    model = PublicMLP(shape=shape, hidden=(WIDTH,))
-    start = initial(model, generator(seed, "weights"), secret.pixels.dtype)
-    labels = secret.labels % 2 if secret.labels is not None else (secret.pixels.new_tensor(range(count)) % 2).long()
-    wanted = targets(labels, 2).to(secret.pixels.dtype)
-    final = train(model, start, model.inputs(secret.pixels), wanted, TRAINING).weights
-    subject = WeightsSubject(title=f"perceptron-{WIDTH}", model=model, start=start, final=final)
-    return subject, secret, _part(found, count, 2 * count)
-
-
-def _part(found: Images, begin: int, end: int) -> Images | None:
-    pixels = found.pixels[begin:end]
-    if not len(pixels):
-        return None
-    return Images(pixels=pixels, labels=None if found.labels is None else found.labels[begin:end])

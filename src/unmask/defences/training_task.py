@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -58,6 +58,7 @@ class Published:
         return model(self.final, inputs if self.hidden is None else (inputs + self.hidden) / 2)
 
 
+@runtime_checkable
 class TrainingDefence(Protocol):
     """Frozen settings, and one method that trains."""
 

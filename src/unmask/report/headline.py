@@ -135,7 +135,7 @@ def _others(cells: Sequence[CellView]) -> str:
         )
     if nothing:
         clauses.append(f"{form.spelled(nothing)} give{_s(nothing)} no more than the controls get")
-    if cut:
+    if cut and (exact or part):  # otherwise the first sentence says it
         clauses.append(f"{form.spelled(cut)} {'was' if cut == 1 else 'were'} stopped before the attack ended")
     if absent:
         clauses.append(f"{form.spelled(absent)} provably do{'es' if absent == 1 else ''} not carry it")

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from unmask.errors import BadInput, MissingExtra
@@ -44,7 +46,8 @@ def load(path: str | Path, limit: int | None = None, seed: int = 0, *, argument:
     Args:
         path: a picture; a folder of pictures (`CLASS/NAME.png` gives labels in the order of the classes'
             names) or of `.parquet` files with the column names of the Hugging Face hub (`img` or `image`
-            with the file's bytes, `label`); or an idx file, gzipped or not, with its labels beside it.
+            with the file's bytes, `label`); an idx file, gzipped or not, with its labels beside it; or
+            safetensors with `pixels` in [0, 1] and maybe `labels`, as `unmask distill` writes them.
         limit: how many to draw; None for all of them.
         seed: seed of the order.
         argument: what the caller calls `path`; errors use it.
@@ -65,6 +68,8 @@ def load(path: str | Path, limit: int | None = None, seed: int = 0, *, argument:
         return _parquet(sorted(path.glob("*.parquet")), limit, seed, argument)
     if path.suffix == ".parquet":
         return _parquet([path], limit, seed, argument)
+    if path.suffix == ".safetensors":
+        return _safetensors(path, limit, seed, argument)
     if "idx" in path.name:
         return _idx(path, limit, seed, argument)
     return _pictures(path, limit, seed, argument)
@@ -151,6 +156,19 @@ def _idx_bytes(path: Path, magic: int, argument: str) -> Any:
     if len(sizes) != 1 + axes or sizes[0] != magic or int(np.prod(sizes[1:])) != len(body):
         raise BadInput(argument, str(path), "is no whole idx file of images with its labels", "fetch it again")
     return body.reshape(sizes[1:])
+
+
+def _safetensors(path: Path, limit: int | None, seed: int, argument: str) -> Images:
+    try:
+        stored = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(argument, str(path), f"cannot be read ({error})", "write it again") from error
+    pixels, labels = stored.get("pixels"), stored.get("labels")
+    if pixels is None or pixels.dim() != 4 or (labels is not None and len(labels) != len(pixels)):
+        rule = f"holds {sorted(stored)}, not pixels (N, channels, height, width) and as many labels"
+        raise BadInput(argument, str(path), rule, "write it with `unmask distill`")
+    order = _order(len(pixels), limit, seed)
+    return Images(pixels=pixels[order].float(), labels=None if labels is None else labels[order].long())
 
 
 def _parquet(files: list[Path], limit: int | None, seed: int, argument: str) -> Images:

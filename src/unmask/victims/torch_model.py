@@ -58,6 +58,11 @@ class TorchModel:
         return self.signals.heads
 
     @property
+    def places_words(self) -> bool:
+        """Whether a forward pass can be told each token's position and who may see whom."""
+        return self.masks
+
+    @property
     def parameters(self) -> int:
         """Number of parameters of the model."""
         return sum(parameter.numel() for parameter in self.module.parameters())
@@ -209,6 +214,19 @@ class TorchModel:
         where = torch.cat([context, positions, torch.zeros_like(positions)])
         tokens = torch.cat([ids, candidates, ids[:1].expand(c)])
         self.forward(self.module, tokens[None], _additive(allowed, self.embedding().dtype), where[None])
+
+    @torch.no_grad()
+    def continued_inputs(self, ids: Tensor, positions: Tensor, attended: Tensor, block: Place, place: Place) -> Tensor:
+        """Return the input (C, d_in) of `place` for lone tokens whose attention in the layer of `block` is given."""
+        weight, bias = self.affine(block)
+        output = attended.to(weight.dtype) @ weight.T + bias
+        with (
+            mode(self.module, training=False),
+            recording({place.module: self.modules[place.module]}, stop=True) as tape,
+            replaced(self.modules[block.module], output[:, None]),
+        ):
+            self.forward(self.module, ids[:, None], None, positions[:, None])
+        return cast(Tensor, tape.inputs[place.module])[:, 0]
 
     def _plain_forward(self, ids: Tensor, positions: Tensor, candidates: Tensor) -> None:
         longest = max(len(ids), int(positions.max()) + 1)

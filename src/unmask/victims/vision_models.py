@@ -1,8 +1,9 @@
-"""Vision transformers by name: the one that ships with the project, a file of its own, or a directory."""
+"""Vision transformers by name: those that ship with the project, a file of its own, or a directory."""
 
 from pathlib import Path
 
-from unmask.victims import hf, torch_vision
+from unmask.poly import demo
+from unmask.victims import hf, polynomial_vision, torch_vision
 from unmask.victims.torch_vision import DEMO, TorchVision
 
 
@@ -12,14 +13,24 @@ def named(model: str) -> bool:
     Args:
         model: what stands after `--model`.
     """
-    return model == DEMO or Path(model).suffix == ".safetensors" or hf.pictured(model)
+    return model == DEMO or polynomial(model) or Path(model).suffix == ".safetensors" or hf.pictured(model)
+
+
+def polynomial(model: str) -> bool:
+    """Whether a model given by name or path is a polynomial network, as `unmask poly convert` writes it.
+
+    Args:
+        model: what stands after `--model`.
+    """
+    return model == demo.NAME or (Path(model) / "network.json").is_file()
 
 
 def find(model: str, *, offline: bool = True) -> TorchVision:
     """Return the vision transformer of a name or path.
 
     Args:
-        model: `vit-demo`, a `.safetensors` file of this project, or a directory of the Hugging Face library.
+        model: `vit-demo`, `fashion-mnist-poly` or the folder of another polynomial network, a `.safetensors` file
+            of this project, or a directory of the Hugging Face library.
         offline: never ask the hub.
 
     Raises:
@@ -27,6 +38,8 @@ def find(model: str, *, offline: bool = True) -> TorchVision:
     """
     if model == DEMO:
         return torch_vision.demo()
+    if polynomial(model):
+        return polynomial_vision.load(Path(model))
     if Path(model).suffix == ".safetensors":
         return torch_vision.load(model)
     return hf.load_vision(model, offline=offline)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -11,16 +12,19 @@ from unmask.attack import Reconstruction
 from unmask.attacks.batches.assembly import BatchAssembly
 from unmask.attacks.batches.flows import flows
 from unmask.attacks.batches.keys import KeySearch, key_search
+from unmask.attacks.batches.membership import JOINED, Memberships, memberships
 from unmask.attacks.batches.remainder import Remainder
 from unmask.attacks.batches.words import Words, read_words
 from unmask.attacks.rehearsal import Rehearsal
 from unmask.observation import Observation
-from unmask.public import Place
+from unmask.public import Component, Place
 
 ANCHORS = 16
 """Words whose sentences are sought at a time."""
 LENGTHS = 3
 """Sentence lengths tried for a word, likeliest first."""
+GLANCES = 5
+"""Steps of a solve at every length, after which the lengths that leave least go on."""
 ALIKE = 0.7
 """Share of equal positions above which a start is taken to lead where an earlier one ended."""
 CHOICES = (4, 24)
@@ -51,9 +55,11 @@ class BatchSearch:
     solved: list[tuple[int, ...]] = field(default_factory=list, init=False)
     guesses: dict[int, list[tuple[float, tuple[int, ...]]]] = field(default_factory=dict, init=False)
     improved: set[tuple[tuple[int, ...], int]] = field(default_factory=set, init=False)
+    tried: set[int] = field(default_factory=set, init=False)
     lengths: tuple[int, ...] = field(default=(), init=False)
     words: Words = field(init=False)
     keys: KeySearch | None = field(default=None, init=False)
+    members: Memberships | None = field(default=None, init=False)
     assembly: BatchAssembly = field(init=False)
     limit: float = field(default=0.0, init=False)
 
@@ -94,10 +100,14 @@ class BatchSearch:
         )
         self.limit = self.assembly.limit(max(self.lengths, default=8), STARTS * max(1, len(self.lengths)))
         table = model.input_table(self.first)
-        self.keys = None
-        if table is not None and table.position is not None:
+        self.keys = self.members = None
+        if table is not None and table.position is not None and self.first.component is Component.QUERY:
             found = flows(table, remainder.tensors[self.first.name], self.words.ids, self.words.positions)
-            self.keys = None if found is None else key_search(model, self.first, table, found.pruned())
+            if found is not None:
+                kept = found.pruned()
+                self.keys = key_search(model, self.first, table, kept)
+                if not later.differences:
+                    self.members = memberships(model, self.first, self.later, table, self.assembly.space, kept)
         held, self.guesses, self.improved = self.guesses, {}, set()
         for length in set(self.lengths):
             for _, tokens in held.get(length, []):
@@ -126,6 +136,13 @@ class BatchSearch:
     def _round(self) -> Iterator[None]:
         """Propose sentences until one is proved: from keys, and by the second span from the best of them."""
         before = len(self.solved)
+        if self.members is not None:
+            yield from self._solve(self.members)
+            for length in sorted(set(self.lengths)):
+                if len(self.solved) == before and self.keys is not None:
+                    yield from self._descend(self.keys, length, CHOICES[0])
+            if len(self.solved) > before:
+                return
         if self.keys is None:
             for length in sorted(set(self.lengths)):
                 yield from self._start(length)
@@ -138,6 +155,37 @@ class BatchSearch:
                     if len(self.solved) > before:
                         return
                     yield from self._descend(self.keys, length, count)
+
+    def _solve(self, members: Memberships) -> Iterator[None]:
+        """Solve for the company of every word of sure position that no proved sentence holds."""
+        self.tried = set()
+        for anchor in members.anchors().tolist():
+            position, token = int(members.positions[anchor]), int(members.ids[anchor])
+            used = self.assembly.used.get((position, token), 0) or anchor in self.tried
+            if self._missing() and not used:
+                yield from self._company(members, anchor, [n for n in set(self.lengths) if n > position + 1])
+
+    def _company(self, members: Memberships, anchor: int, lengths: list[int]) -> Iterator[None]:
+        """Solve for a word's sentence at every length for some steps, then at those that leave least."""
+        before, read = len(self.solved), set()
+        runs = {n: (chosen := members.allowed(n), members.steps(anchor, chosen)) for n in lengths}
+        left, last = dict.fromkeys(runs, float("inf")), dict[int, Tensor]()
+        for count in (GLANCES, None):
+            for length in sorted(runs, key=left.__getitem__)[: None if count else LENGTHS]:
+                chosen, steps = runs[length]
+                for weights, residual in islice(steps, count):
+                    left[length] = residual
+                    found = members.read(weights, chosen, length)
+                    tokens = () if found is None else tuple(members.ids[found].tolist())
+                    if tokens and tokens not in read:
+                        read.add(tokens)
+                        self._judge(tokens)
+                    yield
+                    if len(self.solved) > before:
+                        return
+                    last[length] = chosen[weights > JOINED]
+        # Words that came out as its company would lead to where it led.
+        self.tried.update(*(last[n].tolist() for n in sorted(last, key=left.__getitem__)[:1]))
 
     def _grow(self, keys: KeySearch, anchors: Tensor, grown: list[Tensor]) -> Iterator[None]:
         """Grow sentences from the flows of a few words."""

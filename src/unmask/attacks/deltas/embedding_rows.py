@@ -10,9 +10,7 @@ from unmask.attacks.deltas.rows import Rows, read_rows, tables
 from unmask.attacks.deltas.sentences import Assembly
 from unmask.attacks.layout import layout
 from unmask.observation import Observation
-
-EXACT = 1e-4
-"""Mean cost below which nothing is left to explain."""
+from unmask.public import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +30,15 @@ class EmbeddingRows:
         name: registered name.
         source: publication.
         sweeps: times that all positions are assigned anew, at most.
-        restarts: random starts at most.
+        restarts: random starts at most, of what is not kept by then.
+        sure: mean of 1 less the cosine over a sentence's words below which it is kept.
     """
 
     name: str = "embedding-rows"
     source: str = "words: Melis et al., S&P 2019, arXiv 1805.04049; positions and sentences are this project's"
     sweeps: int = 8
-    restarts: int = 3
+    restarts: int = 10
+    sure: float = 0.05
 
     def run(self, observation: Observation, generator: torch.Generator) -> Iterator[Reconstruction]:
         """Yield the words first, then the sentences after every sweep, the best start last."""
@@ -48,32 +48,41 @@ class EmbeddingRows:
             yield Reconstruction(tokens=(), loss=float("inf"), note=note, absent=True, done=True)
             return
         rows = read_rows(observation, *pair)
-        special = observation.model.vocabulary.special
-        bag = tuple(word for word in rows.words.tolist() if word not in special)
+        bag = _bag(observation, rows)
         note = f"{len(bag)} words, {len(rows.placed)} of them on their positions"
         whole = observation.knowledge.lengths is not None and bool(rows.placed) and not observation.model.causal
         yield Reconstruction(tokens=(), bag=bag, loss=2.0, note=note, done=not whole)
         if whole:
-            yield from self._sentences(observation, rows, bag, note, generator)
+            yield from self._sentences(observation, rows, pair[1], note, generator)
 
     def _sentences(
-        self, observation: Observation, rows: Rows, bag: tuple[int, ...], note: str, generator: torch.Generator
+        self, observation: Observation, rows: Rows, position: Place, note: str, generator: torch.Generator
     ) -> Iterator[Reconstruction]:
+        bag = _bag(observation, rows)
+        state = Assembly(
+            observation=observation, rows=rows, layout=layout(observation), position=position, sure=self.sure
+        )
         best: Reconstruction | None = None
         for restart in range(self.restarts):
-            batch = layout(observation)
-            state = Assembly(observation=observation, rows=rows, layout=batch, ids=batch.ids.clone())
             state.start(generator)
+            kept = 0
             for sweep in range(self.sweeps):
                 changed = [state.improve(at) for at in state.positions()]
-                loss = state.cost()
-                text = f"{note}; start {restart + 1}, sweep {sweep + 1}: mean cost {loss:.2g}"
-                guess = Reconstruction(tokens=state.sequences(), bag=bag, loss=loss, note=text)
+                loss, kept = state.cost(), state.keep()
+                text = f"{note}; {kept} sentences prove themselves; start {restart + 1}, sweep {sweep + 1}"
+                guess = Reconstruction(
+                    tokens=state.sequences(), bag=bag, loss=loss, note=f"{text}: mean cost {loss:.2g}"
+                )
                 best = guess if best is None or loss < best.loss else best
                 yield guess
-                if loss < EXACT or not any(changed):
+                if not any(changed):
                     break
-            if best is not None and best.loss < EXACT:
+            if kept == len(state.ids):
                 break
         assert best is not None
         yield Reconstruction(tokens=best.tokens, bag=bag, loss=best.loss, note=best.note, done=True)
+
+
+def _bag(observation: Observation, rows: Rows) -> tuple[int, ...]:
+    special = observation.model.vocabulary.special
+    return tuple(word for word in rows.words.tolist() if word not in special)

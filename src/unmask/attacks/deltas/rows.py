@@ -10,7 +10,7 @@ from unmask.observation import Observation
 from unmask.public import Kind, Place
 from unmask.subspace import ROUNDING
 
-ONCE = 0.5
+ONCE = 0.75
 """Coefficient from which a word stands at one position; several occurrences share it out."""
 
 
@@ -22,11 +22,13 @@ class Rows:
         words: (W,) every token that occurred.
         changes: (W, d) their rows.
         placed: word to the one position at which it stands, for words that occurred once.
+        first: row of the first position; some models begin behind the row of their filling.
     """
 
     words: Tensor
     changes: Tensor
     placed: dict[int, int]
+    first: int
 
     @property
     def repeated(self) -> tuple[int, ...]:
@@ -73,8 +75,8 @@ def read_rows(observation: Observation, token: Place, position: Place) -> Rows:
         best = int(share.argmax())
         rest = float(share.abs().sum() - share[best].abs()) / max(1, len(where) - 1)
         if word not in special and float(share[best]) > max(ONCE, 3 * rest):
-            placed[word] = int(where[best])
-    return Rows(words=words, changes=rows, placed=placed)
+            placed[word] = int(where[best] - where[0])
+    return Rows(words=words, changes=rows, placed=placed, first=int(where[0]))
 
 
 def _moved(table: Tensor) -> Tensor:

@@ -39,7 +39,13 @@ class ClosedSearch:
     proof: float = 3e-4
 
     def round(
-        self, columns: Tensor, features: Tensor, size: Tensor, bright: Tensor, generator: torch.Generator
+        self,
+        columns: Tensor,
+        features: Tensor,
+        size: Tensor,
+        bright: Tensor,
+        generator: torch.Generator,
+        direct: bool = False,
     ) -> Tensor:
         """Return null vectors (r, P), all different, that one round of starts proves.
 
@@ -49,12 +55,13 @@ class ClosedSearch:
             size: (K,) typical size of a column's entry at an open neuron.
             bright: (m,) coordinates of an all-white image; guesses point its way.
             generator: source of the guesses.
+            direct: guess once. In a small row space guesses hit every image, and steps lead them astray.
         """
         count, inverse = max(columns.shape[1] + 1, int(self.share * len(columns))), torch.linalg.pinv(features)
         guess = torch.randn(features.shape[1], self.starts, generator=generator, dtype=columns.dtype)
         guess = guess * (bright @ guess).sign()
         vectors = torch.zeros(self.starts, columns.shape[1], dtype=columns.dtype)
-        for _ in range(self.steps):
+        for _ in range(1 if direct else self.steps):
             closed = (features @ guess).topk(count, dim=0, largest=False).indices.T
             vectors, _ = _null(columns[closed])
             support = (columns @ vectors.T).abs() / size[:, None]

@@ -72,7 +72,8 @@ class ClosedNeurons:
                 found = torch.cat([found, self.search.settle(layer.columns, layer.size, last)[0].T], 1)
                 break
             search = replace(self.search, proof=proof)
-            new = search.round(layer.columns, layer.weights @ missing.T, layer.size, missing[:, :-1].sum(1), generator)
+            features, bright = layer.weights @ missing.T, missing[:, :-1].sum(1)
+            new = search.round(layer.columns, features, layer.size, bright, generator, direct=idle % 2 == 1)
             before = found.shape[1]
             found = _distinct(found, new, count)
             # A mixture of columns vanishes at fewer neurons than any column alone: it makes room again.

@@ -12,7 +12,9 @@ from unmask.privacy.sampling import Randomness
 from unmask.victim import Secret
 
 GRID = 2**22
-"""Steps of the grid in the clipping norm C. Parameters up to some 10^8 lose less than 1 % of a gradient to it."""
+"""Steps of the grid in the clipping norm C; what d parameters lose of a gradient's norm is at most sqrt(d) / 2^22."""
+BLOCK, SLACK = 2**12, 2.6e-4
+"""Squares that are added in float32, and the largest error of such a sum: 2^12 and some roundings of 2^-24."""
 Losses = Callable[[nn.Module, Secret], Tensor]
 """(module, B sequences) -> the loss (B,) of each alone."""
 
@@ -112,8 +114,9 @@ class PrivateStep:
         total = {name: torch.zeros(one.shape, dtype=torch.float64) for name, one in self.trained.items()}
         for batch in batches:
             for name, whole in clipped(self.samples(batch), self.clip).items():
-                # Sums of whole numbers below 2^53 are exact in float64, in any order.
-                total[name] += whole.sum(0, dtype=torch.float64)
+                for one in whole:
+                    # Sums of whole numbers below 2^53 are exact in float64, in any order.
+                    total[name] += one
             for parameter in self.trained.values():
                 parameter.grad = parameter.grad_sample = None  # type: ignore[attr-defined]
         step = self.clip / GRID / self.expected
@@ -143,7 +146,7 @@ class PrivateStep:
                     rule = "has no gradient for each example: it is broadcast over the batch or used twice"
                     raise BadInput("--train", name, rule, "leave it out of --train")
             found[name] = sample
-        if not all(bool(torch.isfinite(sample).all()) for sample in found.values()):
+        if not bool(norms(found).isfinite().all()):
             rule = "has a gradient that is not finite, which no noise hides"
             raise BadInput("--model", type(self.module).__name__, rule, "lower --learning-rate, or clean the data")
         return found
@@ -169,26 +172,36 @@ class PrivateStep:
 def clipped(samples: Mapping[str, Tensor], clip: float) -> dict[str, Tensor]:
     """Return gradients (B, *shape) as whole numbers in floats whose norm over all parameters is at most 2^22.
 
-    Each is scaled by `min(1, C / ||g||) 2^22 / C` and cut towards zero, which makes no norm longer. That the norm is
-    kept is then measured, so that the bound does not rest on how floats round.
+    Each is scaled by `min(1, C / ||g||) 2^22 / C`, and a thousandth less where it is clipped, and cut towards zero,
+    which makes no norm longer. That the norm is kept is then measured, so that the bound does not rest on how floats
+    round; a gradient that does not keep it is left out.
 
     Args:
-        samples: each sequence's own gradient by parameter.
+        samples: each sequence's own gradient by parameter; overwritten, for they are large.
         clip: C.
     """
-    wide = {name: one.to(torch.promote_types(one.dtype, torch.float32)) for name, one in samples.items()}
-    room = GRID * (1 - 1e-6)
-    factor = room / _norms(wide).clamp(min=clip)
-    whole = {name: (one * _rows(factor, one).to(one.dtype)).trunc_() for name, one in wide.items()}
-    kept = (_norms(whole) <= GRID * (1 - 1e-9)).double()  # the rounding of the norm itself is below 1e-9
-    return {name: one * _rows(kept, one).to(one.dtype) for name, one in whole.items()}
+    whole = {name: one.to(torch.promote_types(one.dtype, torch.float32)) for name, one in samples.items()}
+    factor = GRID / clip * (clip * (1 - 4 * SLACK) / norms(whole)).clamp(max=1.0)
+    for one in whole.values():
+        one.mul_(_rows(factor, one).to(one.dtype)).trunc_()
+    kept = norms(whole) * (1 + SLACK) <= GRID
+    if not bool(kept.all()):
+        for one in whole.values():
+            one[~kept] = 0.0
+    return whole
 
 
-def _norms(samples: Mapping[str, Tensor]) -> Tensor:
-    squares = [
-        torch.linalg.vector_norm(one.flatten(1), dim=1, dtype=torch.float64).square() for one in samples.values()
-    ]
-    return torch.stack(squares).sum(0).sqrt()
+def norms(samples: Mapping[str, Tensor]) -> Tensor:
+    """Return the norm (B,) of each sequence's gradient over all parameters, to one part in 4,000.
+
+    Squares of `BLOCK` entries add up in the tensor's own format, where the error of a sum of n squares is at most n
+    roundings, the blocks' sums in float64.
+    """
+    total = torch.zeros(len(next(iter(samples.values()))), dtype=torch.float64)
+    for one in samples.values():
+        for block in one.flatten(1).split(BLOCK, dim=1):
+            total += torch.linalg.vector_norm(block, dim=1).double().square()
+    return total.sqrt()
 
 
 def _rows(numbers: Tensor, like: Tensor) -> Tensor:
