@@ -1,14 +1,15 @@
 """Encrypted inference: `python -m benchmarks.encrypted [PART ...]`, all parts by default.
 
-Each part measures what its log lacks. `operations` are single operations and layers, `models` whole networks.
+Each part measures what its log lacks. `operations` are single operations and layers, `models` whole networks,
+`surface` attacks on what the server sees.
 """
 
 import sys
 
-from benchmarks import encrypted_models, encrypted_operations
+from benchmarks import encrypted_models, encrypted_operations, encrypted_surface
 from benchmarks.rows import save
 
-PARTS = ("operations", "models")
+PARTS = ("operations", "models", "surface")
 
 
 def main(names: list[str]) -> int:
@@ -22,6 +23,8 @@ def main(names: list[str]) -> int:
             known = encrypted_operations.logged()
             encrypted_operations.measure([case for case in encrypted_operations.CASES if case not in known])
             save("encrypted", encrypted_operations.rows())
+        elif name == "surface":
+            save("encrypted", encrypted_surface.rows())
         else:
             missing = [case for case in encrypted_models.CASES if not encrypted_models.lines(case)]
             for case in missing:

@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import polynomial_fits, polynomial_models, polynomial_simulator
+from benchmarks import polynomial_conversion, polynomial_fits, polynomial_models, polynomial_simulator
 from benchmarks.parts import run
 
 PARTS = {
@@ -12,6 +12,7 @@ PARTS = {
     "simulator": polynomial_simulator.rows,
     "encrypted": polynomial_simulator.encrypted_rows,
     "models": polynomial_models.rows,
+    "conversion": polynomial_conversion.rows,
 }
 
 

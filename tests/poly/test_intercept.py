@@ -16,6 +16,7 @@ from unmask.cli import main
 from unmask.errors import BadInput
 from unmask.poly.conversion.data import Data, Part
 from unmask.poly.conversion.depth import degrees_of, fixed_levels, least
+from unmask.poly.conversion.guard import guarded
 from unmask.poly.conversion.intercept import Converted
 from unmask.poly.conversion.levels import levels
 from unmask.poly.conversion.ranges import Penalty, sites
@@ -76,6 +77,23 @@ def test_vision_transformers_of_the_project_and_of_the_library(named: str) -> No
     # A layer: maps, scores, 10 squarings, mask, product, mixing, output; two norms of 2; rise and fall. A last norm,
     # embedding and head around; a quadratic at each of the nine sites.
     assert levels(converted, x[:1], zero) == 2 * (1 + 1 + 10 + 1 + 1 + 1 + 1 + 4 + 2) + 2 + 2 + 9
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_library_s_encoder_layers_are_caught_in_training_and_evaluation(first: bool) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(12, 3, 16, dropout=0.0, norm_first=first, batch_first=True, activation="gelu")
+    module = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    x, hidden = torch.randn(4, 5, 12, generator=generator(9)), torch.zeros(4, 5, dtype=torch.bool)
+    hidden[0, 3:] = True
+    converted = Converted(module, lambda m, x: m(x, src_key_padding_mask=hidden), x, power=NEAR)
+    assert sum(isinstance(child, PowerSoftmax) for child in converted.modules()) == 2
+    for training in (True, False):
+        module.train(training)
+        with torch.no_grad():
+            wanted, found = module(x, src_key_padding_mask=hidden), converted.train(training)(x)
+        torch.testing.assert_close(found[~hidden], wanted[~hidden], atol=0.01, rtol=0.01)
+    assert fixed_levels(converted, x) == 2 * (1 + 1 + 10 + 1 + 1 + 1 + 1 + 4 + 2)
 
 
 class Odd(nn.Module):
@@ -219,6 +237,20 @@ def test_stages_end_in_polynomials_within_the_budget_and_say_what_each_costs(tmp
     assert torch.equal(again.eval()(given.held.inputs), converted.eval()(given.held.inputs))
 
 
+def test_settled_intervals_hold_what_polynomials_before_them_moved(tmp_path: Path) -> None:
+    given, start = pictured(), pictures(vit.plain())
+    everything = torch.cat([given.train.inputs, given.held.inputs])
+    farthest = []
+    for settle in (0, 2):
+        converted = Converted(start.module, start.call, given.train.inputs[:32], power=8)
+        degrees = {"inverse": 15, "inverse-sqrt": 31, "gelu": 5}
+        convert(converted, given, Plan(degrees=degrees, margin=1.05, settle=settle), tmp_path / str(settle))
+        farthest.append(float(guarded(converted, everything).farthest.max()))
+    assert farthest[1] <= 1.0 < farthest[0]
+    with pytest.raises(BadInput, match="settle -1 is negative"):
+        Plan(settle=-1)
+
+
 def test_training_outside_of_an_interval_is_drawn_back_and_an_explosion_names_the_site(tmp_path: Path) -> None:
     site = Activation("inverse")
     site.substitute(minimax("inverse", (0.5, 2.0), 9))
@@ -233,7 +265,7 @@ def test_training_outside_of_an_interval_is_drawn_back_and_an_explosion_names_th
     convert(converted, given, plan, tmp_path)
     with torch.no_grad():
         converted.module.get_submodule("blocks.1.mlp.fc1").weight.mul_(1e5)
-    with pytest.raises(RangeExploded, match=r"stopped: module.blocks.1.mlp.poly_gelu received .*intervals.safetensors"):
+    with pytest.raises(RangeExploded, match=r"module.blocks.1.mlp.poly_gelu received .*substitute.safetensors"):
         train(converted, given, RUN, tmp_path, "again")
 
 
@@ -254,6 +286,7 @@ def test_command_keeps_the_layers_of_a_directory(
     told = json.loads(capsys.readouterr().out)
     assert [stage["name"] for stage in told["stages"]] == ["range", "substitute", "polynomial", "intervals"]
     assert told["depth"] <= 90 and told["bootstraps"] >= 1 and len(told["degrees"]) == 9
+    assert 0.0 <= told["inside"] <= 1.0 and (told["inside"] == 1.0) == (told["farthest"] <= 1.0)
     assert abs(told["stages"][-1]["metric"]["loss"] - told["original"]["loss"]) < 0.5
     assert main([*common[:-1], "--attention", "other"]) == 2
     assert "--attention 'other' is unknown" in capsys.readouterr().err

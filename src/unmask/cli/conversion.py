@@ -3,21 +3,24 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from unmask.cli.console import emit, note
 from unmask.cli.conversion_inputs import Pictures, Sentences, read
 from unmask.errors import BadInput
 from unmask.poly.conversion.data import Data, judge
+from unmask.poly.conversion.guard import guarded
 from unmask.poly.conversion.intercept import Called, Converted
 from unmask.poly.conversion.ranges import Penalty
 from unmask.poly.conversion.schedule import Schedule
-from unmask.poly.conversion.stages import Plan, Stage, convert
+from unmask.poly.conversion.stages import REPORT, Plan, Stage, convert
 from unmask.poly.conversion.training import Teacher, train
 from unmask.poly.layers.activation import FUNCTIONS
 from unmask.poly.layers.fold import fold
 from unmask.poly.layers.transformer import Transformer
 from unmask.poly.storage import save_network
+from unmask.report import conversion_page
 from unmask.rng import generator
 from unmask.victims.polynomial import Original, from_bert, from_vit
 from unmask.victims.vit import Vit
@@ -108,6 +111,7 @@ class Options:
             penalty=Penalty(weight=0.02, ceiling=self.ceiling, **variance),
             margin=MARGIN if kept else 1.2,
             budget=self.depth_budget,
+            settle=int(kept),
         )
 
 
@@ -124,33 +128,41 @@ def run(options: Options) -> None:
     given = read(options.model, options.data, options.limit, options.seed, options.tokens)
     began, model, data, teacher = _start(given, options)
     stages = convert(model, data, plan, options.out, teacher=teacher, say=note)
-    written = _written(model, given, stages, options)
+    page = conversion_page.write(
+        options.out / REPORT,
+        options.out / "report.html",
+        refreshed=options.refreshed,
+        source=options.model,
+        original=began,
+    )
+    written = _written(model, given, stages, options) | {"report": page}
+    told = _cost(stages, options) | _guard(model, data)
     if options.json:
-        kept = {key: getattr(stages[-1], key) for key in ("degrees", "levels")}
-        emit(
-            {
-                "original": began,
-                "stages": [vars(stage) for stage in stages],
-                **_cost(stages, options),
-                **kept,
-                **written,
-            }
-        )
+        report = {"original": began, "stages": [vars(stage) for stage in stages], "degrees": stages[-1].degrees}
+        emit({**report, **told, **written})
         return
     print("stage         accuracy    loss  largest input  levels  seconds")
     print(f"{'original':<12}  {began['accuracy']:8.4f}  {began['loss']:6.3f}")
     for stage in stages:
         print(_line(stage))
-    cost, degrees = _cost(stages, options), stages[-1].degrees
-    print(f"depth: {cost['depth']} levels; at least {cost['bootstraps']} bootstraps of {options.refreshed} levels each")
-    print("degrees: " + ", ".join(f"{path} {degree}" for path, degree in degrees.items()))
+    print(f"depth: {told['depth']} levels; at least {told['bootstraps']} bootstraps of {options.refreshed} levels each")
+    print(
+        f"inside every interval: {told['inside']:.2%} of held-out inputs; farthest {told['farthest']:.2f} of the half"
+    )
+    print("degrees: " + ", ".join(f"{path} {degree}" for path, degree in stages[-1].degrees.items()))
     for name, path in written.items():
         print(f"{name}: {path}")
 
 
-def _cost(stages: tuple[Stage, ...], options: Options) -> dict[str, int]:
+def _cost(stages: tuple[Stage, ...], options: Options) -> dict[str, float]:
     depth = stages[-1].levels
     return {"depth": depth, "bootstraps": max(0, -(-depth // options.refreshed) - 1)}
+
+
+def _guard(model: nn.Module, data: Data) -> dict[str, float]:
+    passes = [guarded(model, data.prepare(x)).farthest for x, _ in data.held.batches(200)]
+    farthest = torch.cat(passes)
+    return {"inside": float((farthest <= 1).float().mean()), "farthest": float(farthest.max())}
 
 
 def _line(stage: Stage) -> str:
@@ -205,7 +217,7 @@ def _rebuilt(given: Pictures | Sentences, options: Options) -> Original:
 def _written(
     model: nn.Module, given: Pictures | Sentences, stages: tuple[Stage, ...], options: Options
 ) -> dict[str, Path]:
-    checkpoint = options.out / "intervals.safetensors"
+    checkpoint = options.out / f"{stages[-1].name}.safetensors"
     if not isinstance(model, Transformer):
         return {"checkpoint": checkpoint}
     meta: dict[str, object] = {"held-out accuracy": stages[-1].metric["accuracy"], "depth": stages[-1].levels}

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from torch import Tensor
 
 from unmask import api
 from unmask.cli import console, options
@@ -31,7 +32,7 @@ def command(
     if learning_rate is not None and not 0 < learning_rate < float("inf"):
         raise BadInput("--learning-rate", learning_rate, "is no positive step size", "give one, such as 0.01")
     who = api.subject(model, task=task, seed=seed, online=online)
-    start = dict(who.model.module.named_parameters())
+    start: dict[str, Tensor] = dict(who.model.module.named_parameters())
     if before is not None:
         given = read_checkpoint(before, argument="--before")
         for name in set(given) & set(start):

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from unmask.errors import BadInput
+from unmask.poly.conversion import multihead
 from unmask.poly.layers.activation import Activation
 from unmask.poly.layers.forms import Norm, PowerSoftmax
 
@@ -106,6 +107,11 @@ class Converted(nn.Module):
         """Where the forward pass is now."""
         return self.stack[-1].path if self.stack else ""
 
+    @property
+    def inside(self) -> bool:
+        """Whether the forward pass is in a module whose functions are replaced."""
+        return bool(self.stack) and all(frame.path != self.client for frame in self.stack)
+
     def site(self, kind: str, make: Callable[[], nn.Module]) -> nn.Module | None:
         """Return the site of a call that is being made, or None in what the client computes.
 
@@ -116,7 +122,7 @@ class Converted(nn.Module):
         Raises:
             BadInput: if the call was not made in the first pass.
         """
-        if not self.stack or (self.client and any(frame.path == self.client for frame in self.stack)):
+        if not self.inside:
             return None
         frame = self.stack[-1]
         if isinstance(frame.module, Activation):
@@ -164,7 +170,23 @@ class _Mode(TorchFunctionMode):
             return _norm(self.host, func, args, kwargs)
         if func is F.scaled_dot_product_attention:
             return _attention(self.host, func, args, kwargs)
+        if func is F.multi_head_attention_forward:
+            return _multihead(self.host, func, args, kwargs)
         return func(*args, **kwargs)
+
+
+def _multihead(host: Converted, func: Any, args: Any, kwargs: Any) -> Any:
+    def weigh(scores: Tensor) -> Tensor:
+        site = host.site("softmax", lambda: _power(host, scores))
+        assert site is not None
+        return cast(Tensor, site(scores))
+
+    if not host.inside:
+        return func(*args, **kwargs)
+    out, weights = multihead.attention(args, kwargs, weigh, host.path)
+    if not kwargs.get("need_weights", True):
+        return out, None
+    return out, weights.mean(1) if kwargs.get("average_attn_weights", True) else weights
 
 
 def _softmax(host: Converted, func: Any, args: Any, kwargs: Any) -> Tensor:

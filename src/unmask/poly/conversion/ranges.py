@@ -37,6 +37,15 @@ class Range:
         """The largest absolute value."""
         return max(abs(self.low), abs(self.high))
 
+    def joined(self, other: "Range") -> "Range":
+        """Return the range of both, with the entries of both.
+
+        Args:
+            other: of the same site.
+        """
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        return Range(low=low, high=high, sample=torch.cat([self.sample, other.sample]))
+
     def widened(self, margin: float) -> tuple[float, float]:
         """Return the interval, longer by the factor `margin` about its middle; a positive one stays positive."""
         half = 0.5 * margin * max(self.high - self.low, 1e-6)

@@ -40,9 +40,11 @@ class Plan:
         margin: factor from a measured range to an interval.
         budget: levels of a fresh ciphertext, within which degrees are chosen by the measured ranges; None to
             take `degrees`.
+        settle: how often ranges are measured again with polynomials in place, which move what enters later sites,
+            and the same degrees fitted to what was reached in either.
 
     Raises:
-        BadInput: if a degree is below one or the margin below 1.
+        BadInput: if a degree is below one, the margin below 1 or `settle` negative.
     """
 
     degrees: Mapping[str, int] = field(default_factory=dict)
@@ -53,11 +55,14 @@ class Plan:
     penalty: Penalty = field(default=Penalty())
     margin: float = field(default=1.2)
     budget: int | None = field(default=None)
+    settle: int = field(default=0)
 
     def __post_init__(self) -> None:
         for name, degree in self.degrees.items():
             if degree < 1:
                 raise BadInput("degrees", {name: degree}, "is below 1", "give degrees of at least 1")
+        if self.settle < 0:
+            raise BadInput("settle", self.settle, "is negative", "give 0, 1 or 2")
         if self.margin < 1:
             raise BadInput("margin", self.margin, "is below 1", "an interval holds at least the measured range")
 
@@ -137,6 +142,8 @@ def convert(
         schedule = schedules.get(name)
         if schedule is None and name in schedules:
             continue
+        if name == "intervals" and plan.tuned is None and plan.distilled is None:
+            continue  # nothing moved since the intervals were measured
         if name in [stage.name for stage in finished]:
             restore(folder / f"{name}.safetensors", model)
             continue
@@ -184,6 +191,16 @@ def _place(model: nn.Module, data: Data, plan: Plan, *, fresh: bool) -> None:
             site.substitute(fit(site.function, degree, seen[path], margin=plan.margin))
         elif not site.wild:
             site.substitute(site.polynomial(seen[path].widened(plan.margin)))
+    for _ in range(plan.settle if fresh else 0):
+        seen = _settle(model, data, seen, plan.margin)
+
+
+def _settle(model: nn.Module, data: Data, seen: dict[str, Range], margin: float) -> dict[str, Range]:
+    found = {path: seen[path].joined(each) for path, each in held_ranges(model, data, training=True).items()}
+    for path, degree in degrees_of(model).items():
+        site = sites(model)[path]
+        site.substitute(fit(site.function, degree, found[path], margin=margin))
+    return found
 
 
 def _some(data: Data, count: int) -> Tensor:
