@@ -69,4 +69,4 @@ class Flooding:
         """
         whole = np.rint(decrypted / self.error).astype(np.int64)
         noise = rounded_normal(decrypted.size, self.sigma / self.error, bits).reshape(decrypted.shape)
-        return (whole + noise) * self.error
+        return np.asarray((whole + noise) * self.error, dtype=np.float64)
