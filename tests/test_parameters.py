@@ -18,9 +18,9 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_images_come_back_unless_others_stood_in_for_them(tmp_path: Path) -> None:
-    plain = audit_weights(limit=5, run_seconds=3, out=tmp_path / "plain")
+    plain = audit_weights(limit=5, run_seconds=60, out=tmp_path / "plain")
     assert plain.leak > 0.95
-    stopped = audit_weights(limit=5, run_seconds=3, defence=EarlyStopping(loss=0.2), out=tmp_path / "stopped")
+    stopped = audit_weights(limit=5, run_seconds=60, defence=EarlyStopping(loss=0.2), out=tmp_path / "stopped")
     assert stopped.leak > 0.95
     few = audit_weights(limit=5, run_seconds=2, defence=DistilledTraining(count=2, steps=50), out=tmp_path / "few")
     assert few.leak < 0.6
