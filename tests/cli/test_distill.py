@@ -14,7 +14,7 @@ from unmask.victims import images
 def test_a_distilled_set_is_written_measured_and_read_again(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "few"
     save_file({"pixels": images.sample().pixels, "labels": images.sample().labels}, tmp_path / "test.safetensors")
-    given = ("--count", 4, "--parity", "--steps", 40, "--test", tmp_path / "test.safetensors")
+    given = ("--count", 4, "--parity", "--steps", 25, "--test", tmp_path / "test.safetensors")
     code, stdout, _ = run("distill", "--out", out, *given, "--json")
     assert code == 0
     said = json.loads(stdout)
@@ -60,9 +60,8 @@ def test_a_weight_change_becomes_a_gradient_file_that_an_audit_reads(run: Run, m
     moved[[7, 9]] += 0.1
     save_file({**start, table: moved}, tmp_path / "after.safetensors")
     out = tmp_path / "delta.safetensors"
-    code, stdout, err = run(
-        "delta", "--model", models / "bert", "--after", tmp_path / "after.safetensors", "--out", out
-    )
+    model = ("--model", models / "bert")
+    code, stdout, err = run("delta", *model, "--after", tmp_path / "after.safetensors", "--out", out)
     assert code == 0 and str(out) in stdout and "1 tensors moved" in err
     given = (*model, "--gradients", out, "--attack", "bag", "--no-baseline", "--show-private")
     code, _, err = run("audit", *given, "--out", tmp_path / "run")

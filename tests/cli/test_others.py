@@ -28,7 +28,10 @@ def test_bad_input(run: Run, arguments: tuple[str, ...]) -> None:
 def test_list_names_everything(run: Run) -> None:
     code, out, _ = run("list")
     assert code == 0
-    assert "attacks: span, soft-span, lamp, tag, dlg, bag, activation-span, embedding-match, image-newton" in out
+    assert (
+        "attacks: span, soft-span, lamp, tag, dlg, bag, embedding-rows, activation-span, embedding-match, image-newton"
+        in out
+    )
     images, defended = ["attention", "attention-images"], ["noisy-tokens", "released-attention"]
     surfaces = ["gradient", "gradient-file", "dp-gradient", *images, *defended, "parameters"]
     assert json.loads(run("list", "--json")[1])["surfaces"] == surfaces
