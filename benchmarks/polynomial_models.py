@@ -143,6 +143,8 @@ def range_rows() -> list[Row]:
         if file is None:
             continue
         stages = {stage["name"]: stage for stage in json.loads(file.read_text(encoding="utf-8"))}
+        if not {"replace", "range"} <= set(stages):
+            continue
         before, after = (_largest(stages[stage]["ranges"]) for stage in ("replace", "range"))
         found.append(
             Row(
