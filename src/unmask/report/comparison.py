@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from unmask import storage
 from unmask.errors import BadInput
-from unmask.report import headline
+from unmask.report import form, headline
 from unmask.report.cells import cells
 from unmask.report.curve import Curve, curve
 from unmask.report.folder import Run, load
@@ -158,8 +158,9 @@ def render(found: Sequence[Side]) -> str:
 def _sentence(found: Sequence[Side]) -> str:
     first, least = found[0], min(found[1:], key=lambda side: side.leak)
     if least.leak < first.leak:
-        return f"{first.score} falls from {first.leak:.2f} ({first.label}) to {least.leak:.2f} ({least.label})."
-    return f"No run gives less away than the first ({first.label}, {first.score} {first.leak:.2f})."
+        low = f"{form.score(least.leak)} ({least.label})"
+        return f"{first.score} falls from {form.score(first.leak)} ({first.label}) to {low}."
+    return f"No run gives less away than the first ({first.label}, {first.score} {form.score(first.leak)})."
 
 
 def _side(run: Run) -> Side:
