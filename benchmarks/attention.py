@@ -17,6 +17,7 @@ PARTS = {
     "causal": ("attention_text", "causal"),
     "robust": ("attention_text", "robust"),
     "solver": ("attention_problem", "solver"),
+    "held": ("attention_problem", "held"),
     "near": ("attention_problem", "near"),
     "speed": ("attention_problem", "speed"),
     "scale": ("attention_problem", "scale"),

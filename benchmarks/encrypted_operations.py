@@ -33,7 +33,7 @@ TABLES = {
     "operations 15": Parameters(ring=15, levels=11, scale=45),
     "operations 16": Parameters(ring=16, levels=24, scale=45),
 }
-REFRESHING = Parameters(ring=16, levels=24, scale=50, first=55, budget=(3, 3))
+REFRESHING = Parameters(ring=16, levels=23, scale=50, first=55, budget=(3, 3))
 NOTE = {"linear 128": 0.60, "linear 768": 2.34, "matrix 64": 2.28}
 """Seconds of the figures that are not to be exceeded: two threads, ring 2^15, six levels of 45 bits."""
 

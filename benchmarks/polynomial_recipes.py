@@ -22,6 +22,8 @@ from benchmarks.polynomial_data import (
     CIFAR,
     CONTEXT,
     FASHION,
+    TINY,
+    TINY_CLASSES,
     TOKENS,
     VOCABULARY,
     WORK,
@@ -29,6 +31,7 @@ from benchmarks.polynomial_data import (
     fashion,
     language,
     sst2,
+    tiny_imagenet,
     word_table,
 )
 from benchmarks.rows import RESULTS
@@ -58,6 +61,7 @@ class Recipe:
         data: loads training and held-out parts, and the test part.
         plan: of the conversion.
         classes: names.
+        taught_by: recipe whose twin teaches, if not its own.
         statistics: mean and deviation of the pixels of each channel, folded into the first map.
     """
 
@@ -65,6 +69,7 @@ class Recipe:
     data: Callable[[], tuple[Data, Part]]
     plan: Plan
     classes: tuple[str, ...] = field(default=())
+    taught_by: str = field(default="")
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = field(default=None)
 
     @property
@@ -125,6 +130,33 @@ RECIPES = {
         ),
         classes=THINGS,
         statistics=CIFAR,
+    ),
+    "cifar10-two": Recipe(
+        form=Form(inputs=192, tokens=64, width=128, layers=2, heads=4, hidden=256),
+        data=cifar10,
+        plan=Plan(
+            degrees={"gelu": 2},
+            replaced=Schedule(epochs=5, learning_rate=2e-3, distil=0.5, precision="bfloat16"),
+            ranged=Schedule(epochs=3, learning_rate=1e-3, distil=0.5, precision="bfloat16"),
+            tuned=Schedule(epochs=12, learning_rate=1e-3, frozen=0.4, distil=0.5, precision="bfloat16"),
+            penalty=Penalty(weight=0.05, ceiling=5.0),
+            margin=1.5,
+        ),
+        classes=THINGS,
+        taught_by="cifar10",
+        statistics=CIFAR,
+    ),
+    "tiny-imagenet": Recipe(
+        form=Form(inputs=768, tokens=64, width=96, layers=2, heads=4, hidden=192, classes=TINY_CLASSES),
+        data=tiny_imagenet,
+        plan=Plan(
+            degrees={"gelu": 2},
+            replaced=Schedule(epochs=2, batch=50, learning_rate=1e-3, distil=0.5, precision="bfloat16"),
+            tuned=Schedule(epochs=38, batch=50, learning_rate=1e-3, frozen=0.3, distil=0.5, precision="bfloat16"),
+            penalty=Penalty(weight=0.02, ceiling=6.0),
+        ),
+        classes=tuple(f"class {number}" for number in range(TINY_CLASSES)),
+        statistics=TINY,
     ),
     "sst2": Recipe(
         form=Form(kind="text", inputs=384, tokens=TOKENS, width=128, heads=4, hidden=256, classes=2),
@@ -207,7 +239,8 @@ def main(name: str, options: list[str]) -> None:
 
 def _teacher(name: str, recipe: Recipe, data: Data) -> Teacher:
     # As it was after the first run: what comes later takes no more from it.
-    twin = Transformer(recipe.twin[0], generator(0, "twin"))
+    name = recipe.taught_by or name
+    twin = Transformer(RECIPES[name].twin[0], generator(0, "twin"))
     restore(WORK / f"{name}-twin" / "twin.safetensors", twin)
     twin.eval()
     return lambda x: twin(data.prepare(x))

@@ -277,7 +277,8 @@ def _utility_row(
     failed = [text for line in mine for text in line["failed"]]
     if privacy is not None:
         passed = "the self-test passed" if not failed else f"the self-test failed: {failed}"
-        how = f"C = {CLIP:g}, sigma {mine[0]['sigma']:.3g}, {how}; system entropy; {passed}"
+        searched = "; no rate or batch was searched for" if setting.tail else ""
+        how = f"C = {CLIP:g}, sigma {mine[0]['sigma']:.3g}, {how}{searched}; system entropy; {passed}"
     each = [line["accuracy"] for line in mine]
     spread = f" (runs {', '.join(f'{one:.3f}' for one in each)})" if len(each) > 1 else ""
     correlation = fmean(line["matthews"] for line in mine)

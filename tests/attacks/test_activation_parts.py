@@ -6,7 +6,7 @@ import torch
 from tests.references.activations import nearest_rows, predicted_responses
 from tests.tiny import FAMILIES, loaded
 from unmask.attacks.activations.embedding_descent import Codebook
-from unmask.attacks.activations.first_rows import head_distances, read_rows, row_map
+from unmask.attacks.activations.first_rows import before_projection, head_distances, read_rows, row_map
 from unmask.attacks.activations.row_search import rehearsed
 from unmask.attacks.activations.token_response import RIDGE, ranked
 from unmask.site import Signal, Site
@@ -62,6 +62,39 @@ def test_as_many_rows_as_a_head_is_wide_have_no_span() -> None:
     site = Site(layer=0, signal=Signal.HEADS)
     rows = model.activations(torch.arange(4, 12)[None], [site])[site.name][0]
     assert head_distances(model, site, rows, 8, noise=0.0) is None
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_the_output_projection_is_undone(family: str) -> None:
+    model = loaded(family).model
+    sites = [Site(layer=1, signal=Signal.BLOCK), Site(layer=1, signal=Signal.HEADS)]
+    seen = model.activations(torch.tensor([[2, 9, 14, 20, 3]]), sites)
+    block, heads = (seen[site.name][0] for site in sites)
+    found = before_projection(model, sites[0], block, 0.5)
+    assert found is not None
+    assert found[0] == sites[1]
+    assert torch.allclose(found[1], heads, atol=1e-4 * float(heads.abs().max()))
+    # The noise predicted is that of what stood before for noise of that deviation on the block.
+    noise = 0.5 * torch.randn(4000, block.shape[1], generator=torch.Generator().manual_seed(0))
+    moved = before_projection(model, sites[0], block[:1] + noise, 0.5)
+    assert moved is not None
+    assert float((moved[1] - heads[0]).square().mean().sqrt()) == pytest.approx(found[2], rel=0.1)
+    assert before_projection(model, sites[1], heads, 0.5) is None
+
+
+def test_two_heads_are_the_mean_of_two() -> None:
+    model = loaded("bert").model
+    site = Site(layer=0, signal=Signal.HEADS)
+    rows = model.activations(torch.tensor([[2, 9, 14, 20, 3]]), [site])[site.name][0]
+    both = head_distances(model, site, rows, 5, noise=0.0, most=2)
+    each = [
+        head_distances(model, Site(layer=0, signal=Signal.HEADS, head=h), rows[:, 8 * h : 8 * h + 8], 5, noise=0.0)
+        for h in range(2)
+    ]
+    assert both is not None
+    assert each[0] is not None
+    assert each[1] is not None
+    assert torch.allclose(both, (each[0] + each[1]) / 2)
 
 
 def test_the_ranking_is_that_of_a_ridge_regression() -> None:

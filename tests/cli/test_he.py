@@ -103,3 +103,13 @@ def test_a_trace_draws_the_run_and_keeps_no_key(site, tmp_path, capsys):
     assert "simulated" in json.loads(capsys.readouterr().out)["sentence"]
     assert sorted(path.name for path in out.iterdir()) == ["index.html", "trace.json"]
     assert main([*arguments, "--backend", "seal"]) == 2
+
+
+def test_outputs_to_be_shared_get_noise_and_no_more_of_them_than_announced(site, capsys):
+    plain = json.loads(asked(site, capsys, images(2), "--json")[1].out)["outputs"]
+    code, said = asked(site, capsys, images(2), "--json", "--share", "0.1", "--error", "0.01")
+    assert code == 0 and "deviation 1" in said.err
+    gap = np.array(json.loads(said.out)["outputs"]) - plain
+    assert 0.3 < gap.std() < 2
+    code, said = asked(site, capsys, images(2), "--share", "0.1", "--values", "19")
+    assert code == 2 and "20 outputs" in said.err

@@ -36,7 +36,7 @@ def test_security_is_judged_as_openfhe_judges_it(ring, scale, first, digits, lev
 def test_json_keeps_everything():
     for parameters in (
         Parameters(ring=15, levels=11),
-        Parameters(ring=16, levels=24, scale=50, first=55, budget=(3, 3)),
+        Parameters(ring=16, levels=23, scale=50, first=55, budget=(3, 3)),
     ):
         assert Parameters.from_json(parameters.to_json()) == parameters
     with pytest.raises(BadInput, match="incomplete"):

@@ -13,7 +13,7 @@ from unmask.poly.noise import Noise
 
 SMALL = Parameters(ring=13, levels=1, scale=30, first=40, digits=1)
 PARAMETERS = Parameters(ring=14, levels=5, scale=45)
-REFRESHING = Parameters(ring=16, levels=24, scale=50, first=55, budget=(3, 3))
+REFRESHING = Parameters(ring=16, levels=23, scale=50, first=55, budget=(3, 3))
 
 
 def pair(noise=None, parameters=PARAMETERS, **more):
@@ -81,7 +81,7 @@ def test_a_bootstrap_refreshes_what_lies_in_the_unit_interval():
     client, server = pair(parameters=REFRESHING)
     x = vectors(1, REFRESHING.slots)[0]
     spent = server.load(client.encrypt(x, level=0))
-    assert server.bootstrap(spent).level == REFRESHING.refreshed == 8
+    assert server.bootstrap(spent).level == REFRESHING.refreshed == 7
     with pytest.raises(BadInput, match="outside"):
         server.bootstrap(server.add(spent, spent))
 

@@ -15,12 +15,14 @@ from unmask.errors import BadInput
 from unmask.poly.conversion.checkpoint import restore
 from unmask.poly.conversion.data import Data, Part, judge
 from unmask.poly.conversion.depth import choose, degrees_of, depth, fixed_levels, least
+from unmask.poly.conversion.fit import fit
 from unmask.poly.conversion.ranges import Penalty, Range, measure, sites, watching
 from unmask.poly.conversion.schedule import Schedule
 from unmask.poly.conversion.stages import Plan, convert, held_ranges
 from unmask.poly.conversion.training import RangeExploded, train
 from unmask.poly.layers.activation import Activation
 from unmask.poly.layers.fold import fold
+from unmask.poly.layers.norm import FeatureNorm
 from unmask.poly.layers.transformer import Form, Transformer
 from unmask.poly.storage import load_network
 from unmask.rng import generator
@@ -272,3 +274,32 @@ def test_command_names_a_model_that_is_none_and_a_budget_that_is_too_small(
     wrong = ["--epochs", "3,2"]
     assert main(["poly", "convert", "vit-demo", "--data", str(tmp_path), "--out", str(tmp_path / "out"), *wrong]) == 2
     assert "--epochs '3,2' is not three numbers" in capsys.readouterr().err
+
+
+def test_bfloat16_narrows_the_maps_while_training_and_nothing_that_is_kept_or_judged(tmp_path: Path) -> None:
+    given, seen = data(), []
+    models = {}
+    for precision in ("float32", "bfloat16"):
+        model = Transformer(FORM, generator(0))
+        model.head.register_forward_hook(lambda module, x, y: seen.append((module.training, y.dtype)))
+        run = replace(RUN, epochs=4, precision=precision)
+        train(model, given, run, tmp_path / precision, "a")
+        models[precision] = model
+    assert set(seen) == {
+        (True, torch.float32),
+        (False, torch.float32),
+        (True, torch.bfloat16),
+    }
+    assert all(parameter.dtype is torch.float32 for parameter in models["bfloat16"].parameters())
+    scores = {name: judge(model, given, given.held)["accuracy"] for name, model in models.items()}
+    assert scores["bfloat16"] > 0.6 and abs(scores["bfloat16"] - scores["float32"]) < 0.1
+
+
+def test_norms_and_polynomials_of_bfloat16_compute_in_float32() -> None:
+    x = 3.0 * torch.randn(64, 8, generator=generator(0, "narrow"))
+    site = Activation("gelu")
+    site.substitute(fit("gelu", 7, Range(low=-12.0, high=12.0, sample=x.flatten())))
+    for module in (site, FeatureNorm(8)):
+        narrow = module(x.bfloat16())
+        assert narrow.dtype is torch.float32
+        torch.testing.assert_close(narrow, module(x.bfloat16().float()))

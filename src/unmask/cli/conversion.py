@@ -154,12 +154,12 @@ def run(options: Options) -> None:
         print(f"{name}: {path}")
 
 
-def _cost(stages: tuple[Stage, ...], options: Options) -> dict[str, float]:
+def _cost(stages: tuple[Stage, ...], options: Options) -> dict[str, int | float]:
     depth = stages[-1].levels
     return {"depth": depth, "bootstraps": max(0, -(-depth // options.refreshed) - 1)}
 
 
-def _guard(model: nn.Module, data: Data) -> dict[str, float]:
+def _guard(model: nn.Module, data: Data) -> dict[str, int | float]:
     passes = [guarded(model, data.prepare(x)).farthest for x, _ in data.held.batches(200)]
     farthest = torch.cat(passes)
     return {"inside": float((farthest <= 1).float().mean()), "farthest": float(farthest.max())}

@@ -10,9 +10,11 @@ import typer
 from unmask.cli import console, options
 from unmask.errors import BadInput, MissingExtra
 from unmask.he import keys, served
+from unmask.he.flooding import Flooding
 from unmask.he.inputs import read
 from unmask.he.library import library
 from unmask.he.servable import Array, Queryable
+from unmask.privacy.sampling import Randomness
 
 try:
     import httpx
@@ -58,12 +60,19 @@ def query(
     top: Annotated[int, typer.Option(help="Classes to show for each input.")] = 3,
     certificate: Annotated[Path | None, typer.Option(help="Certificate to trust besides the system's, PEM.")] = None,
     patience: Annotated[str, typer.Option(help="How long to wait for an answer, such as 10m.")] = "1h",
+    share: Annotated[
+        float | None,
+        typer.Option(help="Add noise, so that outputs may be shared: the advantage it leaves, such as 0.01."),
+    ] = None,
+    error: Annotated[float, typer.Option(help="With --share: bound on the error of an output.")] = 1e-3,
+    values: Annotated[int, typer.Option(help="With --share: numbers shared under these keys, all together.")] = 100,
     json: options.Json = False,
 ) -> None:
     """Encrypt inputs, have the server compute on them, and decrypt what comes back."""
     if MISSING is not None:
         raise MissingExtra("httpx", "he") from MISSING
     seconds = console.duration(patience, "--patience")
+    flooding = None if share is None else Flooding(error=error, values=values, advantage=share)
     circuit = served.load(package, weights=False)
     inputs = read(sample() if str(data) == SAMPLE and not data.exists() else data, circuit.shape, item)
     # Packed, and so checked for its range, before anything is sent.
@@ -84,13 +93,28 @@ def query(
         parts = [circuit.unpack([holder.decrypt(part) for part in answer.ciphertexts]) for answer in answers]
     finally:
         closing.close()
-    _show(np.concatenate(parts)[: len(inputs)], circuit, answers, listed.library, top, json)
+    outputs = _shared(np.concatenate(parts)[: len(inputs)], flooding)
+    _show(outputs, circuit, answers, listed.library, top, json)
 
 
 def sample() -> Path:
     """Return the bundled sample of Fashion-MNIST."""
     # Not through the room of the victims, which needs torch.
     return Path(str(resources.files("unmask.victims").joinpath("data/fashion-mnist-sample.npz")))
+
+
+def _shared(outputs: Array, flooding: Flooding | None) -> Array:
+    """Return outputs with noise on them, if they are going to be shared.
+
+    Raises:
+        BadInput: if there are more of them than the noise is made for.
+    """
+    if flooding is None:
+        return outputs
+    if outputs.size > flooding.values:
+        raise BadInput("--values", flooding.values, f"are fewer than the {outputs.size} outputs", "count all of them")
+    console.note(f"noise of deviation {flooding.sigma:.3g} was added to each output, which may be shared as shown")
+    return flooding.apply(outputs, Randomness().bits)
 
 
 def _same_package(client: "Client", circuit: Queryable, server: str) -> None:

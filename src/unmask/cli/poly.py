@@ -5,7 +5,7 @@ A command registers itself with one line here: `app.command("convert")(poly_conv
 
 import typer
 
-from unmask.cli import poly_convert, poly_fit, poly_simulate
+from unmask.cli import poly_convert, poly_fit, poly_simulate, poly_study
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,3 +16,4 @@ app = typer.Typer(
 app.command("fit")(poly_fit.command)
 app.command("convert")(poly_convert.command)
 app.command("simulate")(poly_simulate.command)
+app.command("study")(poly_study.command)

@@ -71,16 +71,21 @@ class Parameters:
     @property
     def modulus(self) -> int:
         """Bits of QP: the chain and the primes that key switching adds, as many as the largest digit needs."""
-        chain = self.first + self.levels * self.scale
-        digit = self.first + (math.ceil((self.levels + 1) / self.parts) - 1) * self.scale
+        chain = self.first + (self.levels + self.spare) * self.scale
+        digit = self.first + (math.ceil((self.levels + 1 + self.spare) / self.parts) - 1) * self.scale
         # A digit that fills the special primes to the last bit may exceed them: primes are not powers of two.
         return chain + SPECIAL * math.ceil((digit + 1) / SPECIAL)
 
     @property
     def parts(self) -> int:
         """Digits that hold a prime: 3 digits of 2 primes hold 4 primes in 2 of them."""
-        towers = self.levels + 1
+        towers = self.levels + 1 + self.spare
         return math.ceil(towers / math.ceil(towers / self.digits))
+
+    @property
+    def spare(self) -> int:
+        """Primes kept for a bootstrap: it scales its input down first, and that takes one at level 0 too."""
+        return int(self.budget is not None)
 
     @property
     def refreshed(self) -> int:
@@ -100,7 +105,7 @@ class Parameters:
 
     def ciphertext_bytes(self, level: int) -> int:
         """Return the size of a ciphertext at a level: two polynomials of N words a prime."""
-        return 2 * 2**self.ring * 8 * (level + 1)
+        return 2 * 2**self.ring * 8 * (level + 1 + self.spare)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON holds them."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from unmask.attack import Reconstruction
 from unmask.attacks.activations.activation_target import Target, noise_share
 from unmask.attacks.activations.embedding_descent import Codebook
-from unmask.attacks.activations.first_rows import head_distances, read_rows, row_map
+from unmask.attacks.activations.first_rows import before_projection, head_distances, read_rows, row_map
 from unmask.attacks.activations.row_search import RowSearch, rehearsed
 from unmask.attacks.activations.snapping import Snapping
 from unmask.observation import Activations
@@ -19,6 +19,8 @@ from unmask.site import Signal, Site
 
 SOLVED = 1e-4
 """Residual that a replay of the true text stays below in float32; measured 1e-7 to 1e-6."""
+FEW = 2
+"""Heads whose spans are tried first: two mostly name every token, and the replay tells."""
 _ROWS = (Signal.HIDDEN, Signal.VALUE, Signal.KEY, Signal.BLOCK, Signal.HEADS)
 """Signals with one row per token, those that say most about it first."""
 
@@ -29,9 +31,10 @@ class ActivationSpan:
 
     A first layer's keys and values are affine images of one token each, and a head's outputs span its
     values while the text is shorter than the head is wide: a product of matrices tests every token at every
-    position. A causal model's row depends on its prefix alone, so its text is read token by token, each
-    proved by its row. Everything else is fitted: embeddings as unknowns, as many equations as unknowns,
-    then tokens fixed from the plainest on. A text proves itself: its replay equals what was seen.
+    position. What stood before an output projection is had by undoing it. A causal model's row depends on
+    its prefix alone, so its text is read token by token, each proved by its row. Everything else is fitted:
+    embeddings as unknowns, as many equations as unknowns, then tokens fixed from the plainest on. A text
+    proves itself: its replay equals what was seen.
 
     Args:
         name: registered name.
@@ -72,7 +75,7 @@ class ActivationSpan:
         if model.causal and whole and knowledge.clip is None and _row_sites(target):
             yield from self._causal(observation, target)
             return
-        if not knowledge.permuted and whole and knowledge.clip is None:
+        if whole and knowledge.clip is None:
             for guess in self._spans(observation, target):
                 yield guess
                 if guess.done:
@@ -94,18 +97,21 @@ class ActivationSpan:
         return self._judged(target, ids, note=f"closed form of {site.name}", permuted=observation.knowledge.permuted)
 
     def _spans(self, observation: Activations[PublicModel], target: Target) -> Iterator[Reconstruction]:
+        permuted = observation.knowledge.permuted
         for site in target.sites:
             rows = observation.tensors[site.name]
-            if site.signal is not Signal.HEADS:
+            if site.signal not in (Signal.HEADS, Signal.BLOCK):
                 continue
             share = noise_share(observation, site.name)
             noise = float((share * rows.double().square().sum(1)).mean() / rows.shape[1]) ** 0.5
-            distances = head_distances(target.model, site, rows, target.length, noise=noise)
-            if distances is None:
-                continue
-            tokens = target.allowed[distances[target.allowed].argmin(0)]
-            ids = torch.where(target.free, tokens, target.ids)
-            yield self._judged(target, ids, note=f"span of {site.name}")
+            before = before_projection(target.model, site, rows, noise) or (site, rows, noise)
+            for most in (FEW, None):
+                distances = head_distances(target.model, *before[:2], target.length, noise=before[2], most=most)
+                if distances is None:
+                    break
+                tokens = target.allowed[distances[target.allowed].argmin(0)]
+                ids = torch.where(target.free, tokens, target.ids)
+                yield self._judged(target, ids, note=f"span of {site.name}", permuted=permuted)
 
     def _causal(self, observation: Activations[PublicModel], target: Target) -> Iterator[Reconstruction]:
         site = _row_sites(target)[0]

@@ -13,6 +13,9 @@ from unmask.subspace import row_space
 CLOSEST = 4
 """Candidates whose distance is computed again in float64: the closed form is a difference of large numbers."""
 
+LOSS = 1e5
+"""Condition number of an output projection up to which float32 leaves enough of what stood before it."""
+
 _COMPONENTS = {Signal.KEY: Component.KEY, Signal.VALUE: Component.VALUE}
 
 
@@ -89,11 +92,40 @@ def read_rows(
     return tokens, distances
 
 
+def before_projection(model: PublicModel, site: Site, rows: Tensor, noise: float) -> tuple[Site, Tensor, float] | None:
+    """Return the heads' outputs that a block's output comes from, or None where the projection loses some.
+
+    The projection is a public affine map, `block = W heads + c`, so `heads = W^-1 (block - c)`, and noise of
+    deviation s on each entry of the block becomes `s ||W^-1||_F / sqrt(d)` in the mean.
+
+    Args:
+        model: the public model.
+        site: attention output after the projection.
+        rows: (n, d) what was seen there.
+        noise: deviation of the noise on each entry.
+
+    Returns:
+        The heads' site, their outputs (n, H d_h) and the deviation of the noise there.
+    """
+    place = place_of(model, site.layer, Component.ATTENTION_OUTPUT)
+    if site.signal is not Signal.BLOCK or place is None:
+        return None
+    weight, bias = (part.double() for part in model.affine(place))
+    sizes = torch.linalg.svdvals(weight)
+    if weight.shape[0] < weight.shape[1] or float(sizes[0]) > LOSS * float(sizes[-1]):
+        return None
+    heads = torch.linalg.lstsq(weight, (rows.double() - bias).T).solution.T
+    grown = noise * float(sizes.pow(-2).mean().sqrt())
+    return Site(layer=site.layer, signal=Signal.HEADS), heads.to(rows.dtype), grown
+
+
 def _squares(token: Tensor, place: Tensor) -> Tensor:
     return token.square().sum(1, keepdim=True) + 2 * token @ place.T + place.square().sum(1)
 
 
-def head_distances(model: PublicModel, site: Site, rows: Tensor, positions: int, *, noise: float) -> Tensor | None:
+def head_distances(
+    model: PublicModel, site: Site, rows: Tensor, positions: int, *, noise: float, most: int | None = None
+) -> Tensor | None:
     """Return the span distance (V, n) of every token at every position, the mean over the site's heads, or None.
 
     `O_h = P_h V_h` with rows of P_h that sum to one: the value's bias passes through unchanged, and what is
@@ -105,6 +137,7 @@ def head_distances(model: PublicModel, site: Site, rows: Tensor, positions: int,
         rows: (n, d) what was seen there.
         positions: number of positions to test.
         noise: deviation of the noise on each entry.
+        most: heads to use, the first ones; None for all.
     """
     place = place_of(model, site.layer, Component.VALUE)
     table = None if place is None else model.input_table(place)
@@ -116,10 +149,11 @@ def head_distances(model: PublicModel, site: Site, rows: Tensor, positions: int,
     if len(weight) != model.heads * width or len(rows) >= width:
         return None  # heads share their values, or every vector of a head's width lies in the span
     total: Tensor | None = None
-    for head in range(count):
+    used = min(count, most or count)
+    for head in range(used):
         number = head if site.head is None else site.head
         part = slice(number * width, (number + 1) * width)
         seen = rows[:, head * width : (head + 1) * width] - bias[part]
         found = vocabulary_distances(table, row_space(seen, noise=noise), positions, lift=weight[part])
         total = found if total is None else total + found
-    return None if total is None else total / count
+    return None if total is None else total / used

@@ -12,7 +12,7 @@ from unmask.attack import Reconstruction
 from unmask.attacks.batches.assembly import BatchAssembly
 from unmask.attacks.batches.flows import flows
 from unmask.attacks.batches.keys import KeySearch, key_search
-from unmask.attacks.batches.membership import Memberships, memberships
+from unmask.attacks.batches.membership import JOINED, Memberships, memberships
 from unmask.attacks.batches.remainder import Remainder
 from unmask.attacks.batches.words import Words, read_words
 from unmask.attacks.rehearsal import Rehearsal
@@ -55,6 +55,7 @@ class BatchSearch:
     solved: list[tuple[int, ...]] = field(default_factory=list, init=False)
     guesses: dict[int, list[tuple[float, tuple[int, ...]]]] = field(default_factory=dict, init=False)
     improved: set[tuple[tuple[int, ...], int]] = field(default_factory=set, init=False)
+    tried: set[int] = field(default_factory=set, init=False)
     lengths: tuple[int, ...] = field(default=(), init=False)
     words: Words = field(init=False)
     keys: KeySearch | None = field(default=None, init=False)
@@ -137,6 +138,9 @@ class BatchSearch:
         before = len(self.solved)
         if self.members is not None:
             yield from self._solve(self.members)
+            for length in sorted(set(self.lengths)):
+                if len(self.solved) == before and self.keys is not None:
+                    yield from self._descend(self.keys, length, CHOICES[0])
             if len(self.solved) > before:
                 return
         if self.keys is None:
@@ -154,16 +158,18 @@ class BatchSearch:
 
     def _solve(self, members: Memberships) -> Iterator[None]:
         """Solve for the company of every word of sure position that no proved sentence holds."""
+        self.tried = set()
         for anchor in members.anchors().tolist():
             position, token = int(members.positions[anchor]), int(members.ids[anchor])
-            if self._missing() and not self.assembly.used.get((position, token), 0):
+            used = self.assembly.used.get((position, token), 0) or anchor in self.tried
+            if self._missing() and not used:
                 yield from self._company(members, anchor, [n for n in set(self.lengths) if n > position + 1])
 
     def _company(self, members: Memberships, anchor: int, lengths: list[int]) -> Iterator[None]:
         """Solve for a word's sentence at every length for some steps, then at those that leave least."""
         before, read = len(self.solved), set()
         runs = {n: (chosen := members.allowed(n), members.steps(anchor, chosen)) for n in lengths}
-        left = dict.fromkeys(runs, float("inf"))
+        left, last = dict.fromkeys(runs, float("inf")), dict[int, Tensor]()
         for count in (GLANCES, None):
             for length in sorted(runs, key=left.__getitem__)[: None if count else LENGTHS]:
                 chosen, steps = runs[length]
@@ -177,6 +183,9 @@ class BatchSearch:
                     yield
                     if len(self.solved) > before:
                         return
+                    last[length] = chosen[weights > JOINED]
+        # Words that came out as its company would lead to where it led.
+        self.tried.update(*(last[n].tolist() for n in sorted(last, key=left.__getitem__)[:1]))
 
     def _grow(self, keys: KeySearch, anchors: Tensor, grown: list[Tensor]) -> Iterator[None]:
         """Grow sentences from the flows of a few words."""

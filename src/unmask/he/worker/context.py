@@ -11,7 +11,7 @@ def make(given: dict[str, Any]) -> Any:
     """Return a context; the library refuses parameters below 128 bits of security.
 
     Args:
-        given: ring, levels, scale, first, parts, budget, as `Parameters` has them, and `flooding`.
+        given: ring, levels, scale, first, parts, budget, as `Parameters` has them.
     """
     wanted = openfhe.CCParamsCKKSRNS()
     wanted.SetSecurityLevel(openfhe.HEStd_128_classic)
@@ -22,7 +22,8 @@ def make(given: dict[str, Any]) -> Any:
     wanted.SetScalingTechnique(openfhe.FIXEDMANUAL)
     wanted.SetKeySwitchTechnique(openfhe.HYBRID)
     wanted.SetRingDim(1 << given["ring"])
-    wanted.SetMultiplicativeDepth(given["levels"])
+    # A bootstrap scales its input down before it raises it: one prime more, so that level 0 can be refreshed.
+    wanted.SetMultiplicativeDepth(given["levels"] + int(sparse))
     wanted.SetScalingModSize(given["scale"])
     wanted.SetFirstModSize(given["first"])
     wanted.SetNumLargeDigits(given["parts"])

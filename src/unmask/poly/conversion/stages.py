@@ -136,7 +136,7 @@ def convert(
     else:
         check(model, _some(data, 2), plan.budget)
     folder.mkdir(parents=True, exist_ok=True)
-    finished = list(_finished(folder))
+    finished = list(finished_stages(folder))
     schedules = {"replace": plan.replaced, "range": plan.ranged, "polynomial": plan.tuned, "distil": plan.distilled}
     for name in STAGES:
         schedule = schedules.get(name)
@@ -224,7 +224,15 @@ def _largest(stage: Stage) -> float:
     return max((max(-low, high) for low, high in stage.ranges.values()), default=0.0)
 
 
-def _finished(folder: Path) -> Iterator[Stage]:
+def finished_stages(folder: Path) -> Iterator[Stage]:
+    """Yield the stages that a conversion has finished, of none at all if there is no report.
+
+    Args:
+        folder: of a conversion.
+
+    Raises:
+        BadInput: if the report is damaged.
+    """
     path = folder / REPORT
     if not path.exists():
         return
