@@ -18,11 +18,11 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_images_come_back_unless_others_stood_in_for_them(tmp_path: Path) -> None:
-    plain = audit_weights(limit=5, run_seconds=60, out=tmp_path / "plain")
+    plain = audit_weights(limit=5, run_seconds=60.0, out=tmp_path / "plain")
     assert plain.leak > 0.95
-    stopped = audit_weights(limit=5, run_seconds=60, defence=EarlyStopping(loss=0.2), out=tmp_path / "stopped")
+    stopped = audit_weights(limit=5, run_seconds=60.0, defence=EarlyStopping(loss=0.2), out=tmp_path / "stopped")
     assert stopped.leak > 0.95
-    few = audit_weights(limit=5, run_seconds=2, defence=DistilledTraining(count=2, steps=50), out=tmp_path / "few")
+    few = audit_weights(limit=5, run_seconds=5.0, defence=DistilledTraining(count=2, steps=50), out=tmp_path / "few")
     assert few.leak < 0.6
     assert "distillation" in few.report().read_text()
 
