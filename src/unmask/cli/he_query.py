@@ -74,7 +74,7 @@ def query(
     seconds = console.duration(patience, "--patience")
     flooding = None if share is None else Flooding(error=error, values=values, advantage=share)
     circuit = served.load(package, weights=False)
-    inputs = read(sample() if str(data) == SAMPLE and not data.exists() else data, circuit.shape, item)
+    inputs = read(source(data), circuit.shape, item)
     # Packed, and so checked for its range, before anything is sent.
     vectors = circuit.pack(inputs)
     listed = keys.listing(folder / keys.PUBLIC)
@@ -97,8 +97,10 @@ def query(
     _show(outputs, circuit, answers, listed.library, top, json)
 
 
-def sample() -> Path:
-    """Return the bundled sample of Fashion-MNIST."""
+def source(data: Path) -> Path:
+    """Return the file that `--data` names; `sample`, where there is none of that name, is the bundled one."""
+    if str(data) != SAMPLE or data.exists():
+        return data
     # Not through the room of the victims, which needs torch.
     return Path(str(resources.files("unmask.victims").joinpath("data/fashion-mnist-sample.npz")))
 

@@ -8,7 +8,7 @@ import typer
 
 from unmask.cli import console, he_query, options
 from unmask.errors import BadInput
-from unmask.he import served, trace
+from unmask.he import trace
 from unmask.he.inputs import read
 from unmask.he.library import both
 from unmask.he.package import load_package
@@ -27,25 +27,25 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Run a package, decrypt every value in between, and draw time, levels and noise; its keys are thrown away."""
-    circuit = served.load(package, weights=False)
-    inputs = read(
-        he_query.sample() if str(data) == he_query.SAMPLE and not data.exists() else data, circuit.shape, item
-    )
-    whole = load_package(package)
-    vectors = whole.pack(inputs[: whole.packing.batch])
+    circuit = load_package(package)
+    shape = circuit.packing.tokens, circuit.reading.features
+    inputs = read(he_query.source(data), shape, item)
+    vectors = circuit.pack(inputs[: circuit.packing.batch])
     if out.exists() and not out.is_dir():
         raise BadInput("--out", str(out), "is a file", "name a folder")
     with tempfile.TemporaryDirectory() as keys:
-        console.note(f"making keys for {whole.parameters.levels} levels, which this run throws away")
-        with both(Path(keys) / "keys", backend, whole.parameters, circuit.rotations) as (holder, evaluator):
-            points = trace.traced(ready(whole, evaluator), holder, vectors)
+        console.note(f"making keys for {circuit.parameters.levels} levels, which this run throws away")
+        with both(Path(keys) / "keys", backend, circuit.parameters, sorted(circuit.program.rotations)) as (
+            holder,
+            evaluator,
+        ):
+            points = trace.traced(ready(circuit, evaluator), holder, vectors)
     out.mkdir(parents=True, exist_ok=True)
-    written = trace.write(points, whole, out / "trace.json", backend=backend)
+    written = trace.write(points, circuit, out / "trace.json", backend=backend)
     page = trace_page.write(written, out / "index.html")
+    sentence = trace_page.sentence(trace_page.read(written))
     if json:
-        console.emit(
-            {"page": str(page), "trace": str(written), "sentence": trace_page.sentence(trace_page.read(written))}
-        )
+        console.emit({"page": str(page), "trace": str(written), "sentence": sentence})
         return
-    print(trace_page.sentence(trace_page.read(written)))
+    print(sentence)
     print(f"Page: {page}")

@@ -16,7 +16,7 @@ from unmask.he.backend import KeyHolder
 from unmask.he.library import library
 from unmask.he.parameters import Parameters
 from unmask.observation import Activations
-from unmask.surface import Release
+from unmask.surfaces.behind import Behind
 from unmask.surfaces.image_activation import ImageActivationSurface
 from unmask.vision import ImageVictim, VisionModel
 
@@ -25,7 +25,7 @@ PARAMETERS = Parameters(ring=14, levels=4, scale=45)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncryptedActivations:
+class EncryptedActivations(Behind):
     """Encrypts each tensor under fresh keys and shows the adversary the ciphertext, as numbers of the same shape.
 
     The server knows the model, the shapes and the public keys. The low 32 bits of the ciphertext's
@@ -54,27 +54,6 @@ class EncryptedActivations:
         if self.base != ImageActivationSurface(select=self.base.select):
             rule = "shows rows that are missing, permuted or released otherwise than exactly"
             raise BadInput("base", self.base.name, rule, "encrypt exact activations")
-
-    @property
-    def select(self) -> str:
-        """Which sites are seen."""
-        return self.base.select
-
-    @property
-    def release(self) -> Release:
-        """Exact: encryption is what changes the tensors."""
-        return self.base.release
-
-    def with_release(self, release: Release) -> "EncryptedActivations":
-        """Return the same surface, or refuse: bits of a ciphertext are sent as they are.
-
-        Args:
-            release: has to be exact.
-
-        Raises:
-            BadInput: if it is not.
-        """
-        return replace(self, base=self.base.with_release(release))
 
     def observe(self, victim: ImageVictim, generator: torch.Generator) -> Activations[VisionModel]:
         """Return numbers read from the ciphertexts of the selected activations, by site name.

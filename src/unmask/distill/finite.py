@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unmask.distill.inducing import Distilled
-from unmask.distill.signals import Gate, exact_gate, gradient_kernel, signals
+from unmask.distill.signals import Gate, exact_gate, gradient_kernel, signals, softplus_gate
 from unmask.errors import BadInput
 from unmask.weights import Activation, PublicMLP
 
@@ -121,10 +121,4 @@ def _fitted(
 
 def _gate(activation: Activation, sharpness: float) -> Gate:
     """Return a smooth stand-in for ReLU, whose second derivative shows the way; other activations as they are."""
-    if activation is not Activation.RELU:
-        return exact_gate(activation)
-
-    def gate(z: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.nn.functional.softplus(z, beta=sharpness), torch.sigmoid(sharpness * z)
-
-    return gate
+    return softplus_gate(sharpness) if activation is Activation.RELU else exact_gate(activation)

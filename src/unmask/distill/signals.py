@@ -27,6 +27,19 @@ def exact_gate(activation: Activation) -> Gate:
     return gate
 
 
+def softplus_gate(beta: float) -> Gate:
+    """Return `softplus(beta z) / beta` in place of ReLU, with its derivative `sigmoid(beta z)`.
+
+    Args:
+        beta: sharpness; ReLU at infinity.
+    """
+
+    def gate(z: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.nn.functional.softplus(z, beta=beta), torch.sigmoid(beta * z)
+
+    return gate
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Signals:
     """What enters each layer and what comes back to it.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unmask.errors import BadInput
 from unmask.observation import Observation
-from unmask.surface import Release
+from unmask.surfaces.behind import Behind
 from unmask.surfaces.gradient import GradientSurface, as_seen, check
 from unmask.surfaces.release import perturb
 from unmask.surfaces.selector import ALL, select
@@ -29,7 +29,7 @@ class Reading(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DpGradientSurface:
+class DpGradientSurface(Behind):
     """Some tensors of `(sum_b g_b min(1, C / ||g_b||) + sigma C z) / B`, z standard normal in every entry.
 
     The norm of a sequence's gradient `g_b` is taken over all trained parameters of the model, seen or not. The loss of
@@ -65,24 +65,6 @@ class DpGradientSurface:
         if self.base.local_steps != 1:
             remedy = "attack one step, or the steps without DP-SGD"
             raise BadInput("--local-steps", self.base.local_steps, "is not how DP-SGD releases gradients", remedy)
-
-    @property
-    def select(self) -> str:
-        """Which tensors are seen."""
-        return self.base.select
-
-    @property
-    def release(self) -> Release:
-        """What is done to the tensors on top of clipping and noise."""
-        return self.base.release
-
-    def with_release(self, release: Release) -> "DpGradientSurface":
-        """Return the same surface with another release on top.
-
-        Args:
-            release: what is done to the tensors before they are seen.
-        """
-        return replace(self, base=self.base.with_release(release))
 
     def observe(self, victim: Victim, generator: torch.Generator) -> Observation:
         """Return the selected tensors of the step as (d_out, d_in) float32 by place name.

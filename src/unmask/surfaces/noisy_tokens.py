@@ -13,8 +13,8 @@ from unmask.privacy.sampling import Randomness
 from unmask.public import PublicModel
 from unmask.rng import generator as named
 from unmask.site import Site
-from unmask.surface import Release
 from unmask.surfaces.activation import ActivationSurface, show
+from unmask.surfaces.behind import Behind
 from unmask.surfaces.private import one_text, seeded
 from unmask.surfaces.site_selector import select_sites
 from unmask.victim import Victim
@@ -24,7 +24,7 @@ DECOYS, SPREAD = 4, 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoisyTokenSurface:
+class NoisyTokenSurface(Behind):
     """What stands at some sites while the model reads noisy tokens: `clip(e_t, B) + N(0, sigma^2 I)` for each.
 
     The noise is added once, to the rows of the public table of embeddings. Everything the model computes from
@@ -48,24 +48,6 @@ class NoisyTokenSurface:
 
     def __post_init__(self) -> None:
         TokenNoise(epsilon=self.epsilon, delta=self.delta, radius=self.radius, norm=1.0)
-
-    @property
-    def select(self) -> str:
-        """Which sites are seen."""
-        return self.base.select
-
-    @property
-    def release(self) -> Release:
-        """What is done to the tensors on top of the mechanism."""
-        return self.base.release
-
-    def with_release(self, release: Release) -> "NoisyTokenSurface":
-        """Return the same surface with another release on top.
-
-        Args:
-            release: what is done to the tensors before they are seen.
-        """
-        return replace(self, base=self.base.with_release(release))
 
     def mechanism(self, model: PublicModel) -> TokenNoise:
         """Return the mechanism for a model: without a radius the bound is the longest row of its public table.

@@ -12,8 +12,8 @@ from unmask.observation import Activations
 from unmask.privacy.mechanisms.attention_release import AttentionRelease
 from unmask.public import Component, Kind, Place, PublicModel
 from unmask.site import Signal, Site
-from unmask.surface import Release
 from unmask.surfaces.activation import ActivationSurface, show
+from unmask.surfaces.behind import Behind
 from unmask.surfaces.private import one_text, seeded
 from unmask.surfaces.site_selector import select_sites
 from unmask.victim import Victim
@@ -23,7 +23,7 @@ AGREE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReleasedAttentionSurface:
+class ReleasedAttentionSurface(Behind):
     """One head's attention of a first layer, released by Gaussian draws whose covariance is private.
 
     With queries and keys `y = (q; k) / d_h^(1/4)` as 2n rows, the published mechanism releases an estimate of
@@ -58,24 +58,6 @@ class ReleasedAttentionSurface:
         half = self.epsilon / 2
         delta = self.delta / (1 + math.exp(min(half, 700.0)))
         return AttentionRelease.calibrated(epsilon=half, delta=delta, radius=self.radius, draws=self.draws)
-
-    @property
-    def select(self) -> str:
-        """Which site is seen."""
-        return self.base.select
-
-    @property
-    def release(self) -> Release:
-        """What is done to the tensors on top of the mechanism."""
-        return self.base.release
-
-    def with_release(self, release: Release) -> "ReleasedAttentionSurface":
-        """Return the same surface with another release on top.
-
-        Args:
-            release: what is done to the tensors before they are seen.
-        """
-        return replace(self, base=self.base.with_release(release))
 
     def observe(self, victim: Victim, generator: torch.Generator) -> Activations[PublicModel]:
         """Return the released attention (n, n) of one head, by site name.

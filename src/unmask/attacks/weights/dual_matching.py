@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.weights.gradient_sums import Tensors, counted, gap, outside_box, softplus_gate, strongest
-from unmask.distill.signals import signals
+from unmask.attacks.weights.gradient_sums import Tensors, counted, gap, outside_box, squared, strongest
+from unmask.distill.signals import signals, softplus_gate
 from unmask.errors import BadInput
 from unmask.weights import PublicMLP, WeightsObservation
 
@@ -75,7 +75,7 @@ class DualMatching:
         images.requires_grad_()
         duals.requires_grad_()
         adam = torch.optim.Adam([images, duals], lr=self.learning_rate)
-        size = float(gap({k: torch.zeros_like(v) for k, v in wanted.items()}, wanted))
+        size = float(squared(wanted))
         for step in range(self.steps):
             beta = min(10 + 10 ** (step / 20_000), 200)
             unexplained = gap(self.sums(model, places, images, duals, beta), wanted)

@@ -13,19 +13,6 @@ from unmask.weights import PublicMLP, WeightsObservation
 Tensors = Mapping[str, Tensor]
 
 
-def softplus_gate(beta: float) -> Gate:
-    """Return `softplus(beta z) / beta` in place of ReLU, with its derivative `sigmoid(beta z)`.
-
-    Args:
-        beta: sharpness; ReLU at infinity.
-    """
-
-    def gate(z: Tensor) -> tuple[Tensor, Tensor]:
-        return F.softplus(beta * z) / beta, torch.sigmoid(beta * z)
-
-    return gate
-
-
 def surrogate_gate(beta: float) -> Gate:
     """Return ReLU whose derivative, wherever one is taken, is `sigmoid(beta z)`.
 
@@ -47,7 +34,16 @@ def gap(sums: Tensors, wanted: Tensors) -> Tensor:
         sums: one tensor per parameter.
         wanted: the same names and shapes.
     """
-    return torch.stack([(sums[name] - wanted[name]).square().sum() for name in wanted]).sum()
+    return squared({name: sums[name] - wanted[name] for name in wanted})
+
+
+def squared(tensors: Tensors) -> Tensor:
+    """Return the squared norm of all tensors together.
+
+    Args:
+        tensors: by name.
+    """
+    return torch.stack([tensor.square().sum() for tensor in tensors.values()]).sum()
 
 
 def outside_box(model: PublicMLP, inputs: Tensor) -> Tensor:

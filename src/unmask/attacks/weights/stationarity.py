@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.attack import Reconstruction
-from unmask.attacks.weights.gradient_sums import counted, gap, outside_box, strongest, surrogate_gate
+from unmask.attacks.weights.gradient_sums import counted, gap, outside_box, squared, strongest, surrogate_gate
 from unmask.distill.signals import Signals, signals
 from unmask.errors import BadInput
 from unmask.weights import WeightsObservation
@@ -79,7 +79,7 @@ class Stationarity:
         model = observation.model
         count = max(1, round(self.factor * (counted(observation) or self.count)))
         theta = {name: tensor.float() for name, tensor in observation.final.items()}
-        size = float(gap({k: torch.zeros_like(v) for k, v in theta.items()}, theta))
+        size = float(squared(theta))
         images = self.spread * torch.randn(count, model.sizes[0], generator=generator)
         if model.offset is None:
             images = images + 0.5

@@ -121,7 +121,7 @@ def table(found: Sequence[Summary]) -> str:
         found: in the order of the rows.
     """
     head = ("variant", "done", "mean", "sd", "worst", "substituted", "range", "after", "levels")
-    rows = [head, *(_cells(each) for each in found)]
+    rows = [head, *(cells(each) for each in found)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(head))]
     lines = [
         "  ".join(cell.ljust(widths[at]) if at == 0 else cell.rjust(widths[at]) for at, cell in enumerate(row)).rstrip()
@@ -130,7 +130,12 @@ def table(found: Sequence[Summary]) -> str:
     return "\n".join([*lines, *(f"{each.variant}: {why}" for each in found for why in each.stopped)])
 
 
-def _cells(each: Summary) -> tuple[str, ...]:
+def cells(each: Summary) -> tuple[str, ...]:
+    """Return a summary as the cells of one row of a table.
+
+    Args:
+        each: of one variant.
+    """
     return (
         each.variant,
         f"{each.finished}/{each.runs}",

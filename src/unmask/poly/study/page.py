@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from unmask.poly.study.outcome import BASE, TWIN, Outcome, Summary, number, summaries
+from unmask.poly.study.outcome import BASE, TWIN, Outcome, Summary, cells, summaries
 
 WIDTH, LABEL, ROW, FOOT = 720, 170, 22, 40
 HEADINGS = (
@@ -66,18 +66,8 @@ def _table(found: Sequence[Summary]) -> str:
 
 
 def _row(each: Summary) -> str:
-    cells = (
-        escape(each.variant),
-        f"{each.finished} of {each.runs}",
-        number(100 * each.mean),
-        number(100 * each.spread),
-        number(100 * each.low),
-        number(100 * each.substituted, sign=True),
-        number(each.before),
-        number(each.after),
-        "-" if each.levels is None else str(each.levels),
-    )
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    shown = (escape(each.variant), f"{each.finished} of {each.runs}", *cells(each)[2:])
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in shown) + "</tr>"
 
 
 def accuracies(outcomes: Sequence[Outcome], baseline: float) -> str:
