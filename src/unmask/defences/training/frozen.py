@@ -102,6 +102,7 @@ def train_head(
     folder: Path | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] = lambda now: None,
+    seen: Tensor | None = None,
 ) -> nn.Module:
     """Return a trained copy of the model's module, as `train` does, of which only the head moved.
 
@@ -116,6 +117,7 @@ def train_head(
         folder: where checkpoints are written, or None.
         resume: go on from the checkpoint in the folder.
         progress: called after every step.
+        seen: (N, d) what `features` returned for these texts, or None to compute it.
 
     Raises:
         BadInput: as `train`.
@@ -124,7 +126,8 @@ def train_head(
     """
     path = head(model, training)
     assert path is not None  # the caller asked
-    seen = features(model, sequences, path, at_once=1 if training.physical == 1 else AT_ONCE)
+    if seen is None:
+        seen = features(model, sequences, path, at_once=1 if training.physical == 1 else AT_ONCE)
     linear = cast(nn.Linear, model.modules[path])
     short = wrap_module(
         Head(linear, seen).eval(),
