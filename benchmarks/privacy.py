@@ -10,6 +10,7 @@ from benchmarks import (
     privacy_gradient,
     privacy_releases,
     privacy_selftest,
+    privacy_shared,
     privacy_smollm,
     privacy_training,
     privacy_words,
@@ -28,6 +29,7 @@ PARTS = {
     "smollm": privacy_smollm.rows,
     "training": privacy_training.rows,
     "gradient": privacy_gradient.rows,
+    "shared": privacy_shared.rows,
     "words": privacy_words.rows,
     "frozen": privacy_frozen.rows,
 }
