@@ -1,5 +1,6 @@
 """Guess a marked span from an answer: what the answer repeats, then the tokens that make it likelier."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from unmask.public import PublicModel
 from unmask.shared import Answer, AnswerKnowledge
 
 AT_ONCE = 16
-"""Guesses in one forward pass."""
+"""Guesses in one forward pass, between two places to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +57,24 @@ class SpanGuess:
         model, known = observation.model, observation.knowledge
         answer = tuple(observation.tensors["answer"].tolist())
         judge = _Judge(model, known, answer)
-        best, loss = judge.best(_stretches(answer, known.length, model.vocabulary.special))
-        yield judge.said(best, loss, "a stretch of the answer")
+        best: tuple[int, ...] = ()
+        loss = math.inf
+        for some in _parts(_stretches(answer, known.length, model.vocabulary.special)):
+            best, loss = min((loss, best), judge.best(some))[::-1]
+            yield judge.said(best, loss, "a stretch of the answer")
         for sweep in range(self.sweeps):
             before = best
             for place in range(known.length):
                 there = {*answer, *judge.expected(best[:place], self.expected)} - model.vocabulary.special
-                found, better = judge.best([(*best[:place], i, *best[place + 1 :]) for i in sorted(there)])
-                if better < loss:
-                    best, loss = found, better
-                yield judge.said(best, loss, f"{sweep + 1} sweeps")
+                for some in _parts([(*best[:place], i, *best[place + 1 :]) for i in sorted(there)]):
+                    best, loss = min((loss, best), judge.best(some))[::-1]
+                    yield judge.said(best, loss, f"{sweep + 1} sweeps")
             if best == before:
                 break
+
+
+def _parts(spans: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    return [spans[start : start + AT_ONCE] for start in range(0, len(spans), AT_ONCE)]
 
 
 def _stretches(answer: tuple[int, ...], length: int, special: frozenset[int]) -> list[tuple[int, ...]]:
@@ -91,14 +98,12 @@ class _Judge:
         self.public = self._following([(*known.before, *known.after)])[0]
         self.blind = self._loss(self.public)
 
-    def best(self, spans: list[tuple[int, ...]]) -> tuple[tuple[int, ...], float]:
-        """Return the likeliest of some spans, and minus the mean logarithm of the answer's chances under it."""
-        known, losses = self.known, []
-        for start in range(0, len(spans), AT_ONCE):
-            prompts = [(*known.before, *span, *known.after) for span in spans[start : start + AT_ONCE]]
-            losses += [self._loss(known.chances(private, self.public)) for private in self._following(prompts)]
-        least = min(range(len(spans)), key=losses.__getitem__)
-        return spans[least], losses[least]
+    def best(self, spans: list[tuple[int, ...]]) -> tuple[float, tuple[int, ...]]:
+        """Return minus the mean logarithm of the answer's chances under the likeliest of some spans, and that span."""
+        known = self.known
+        following = self._following([(*known.before, *span, *known.after) for span in spans])
+        losses = [self._loss(known.chances(private, self.public)) for private in following]
+        return min(zip(losses, spans, strict=True))
 
     def expected(self, span: tuple[int, ...], count: int) -> list[int]:
         """Return the tokens that the model expects most after the beginning of a span."""
