@@ -20,7 +20,7 @@ from unmask.surfaces.answer import AnswerSurface
 from unmask.surfaces.store import StoreSurface
 
 LOG = RESULTS / "privacy-shared.jsonl"
-STORES, SPANS, SEED = 10, 4, 77
+STORES, SPANS, SEED = 10, 3, 77
 LONGEST = {"store": 28, "answer": 16}
 SECONDS = {"store": 20.0, "answer": 30.0}
 EPSILONS = {"store": (1.0, 1e4, 1e6), "answer": (1.0, 8.0)}

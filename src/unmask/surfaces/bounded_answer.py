@@ -57,20 +57,20 @@ class BoundedAnswerSurface(Behind):
         Raises:
             BadInput: as the base surface.
         """
-        private, public = prompted(self.base, victim)
+        full, redacted = prompted(self.base, victim)
         model, mechanism = victim.model, self.mechanism
         text = mechanism.release(
-            lambda so_far: (following(model, private, so_far, 1)[0], following(model, public, so_far, 1)[0]),
+            lambda so_far: (following(model, full, so_far, 1)[0], following(model, redacted, so_far, 1)[0]),
             seeded(generator),
         ).value
 
-        def chances(one: Tensor, other: Tensor) -> Tensor:
-            return torch.from_numpy(mechanism.mixtures(one.numpy(), other.numpy(), steps=COARSE))
+        def chances(private: Tensor, public: Tensor) -> Tensor:
+            return torch.from_numpy(mechanism.mixtures(private.numpy(), public.numpy(), steps=COARSE))
 
         knowledge = AnswerKnowledge(
             before=self.base.before,
             after=self.base.after,
-            length=len(private) - len(public),
+            length=len(full) - len(redacted),
             chances=chances,
             mechanism=f"Each token is drawn from a mixture whose divergence from the model without the span is at most "
             f"{mechanism.bound:.3g} nats, of order {mechanism.enforced:.4g}.",
