@@ -21,7 +21,7 @@ def lines(topic: str, rows: Sequence[Row]) -> Text:
     """Return the rows of one topic as three lines each, for a narrow terminal or a log."""
     text = Text(f"\n{topic}\n", style="bold")
     for row in rows:
-        setting, bar, measured, unit, holds, control, n, seconds, reason = row.cells()
+        setting, bar, measured, unit, _, control, n, seconds, reason = row.cells()
         found = f"{measured} {unit}".rstrip() + f" (bar {bar}" + (f", control {control})" if control else ")")
         style = "not bold" if row.holds else "bold red"
         text.append(f"{'ok   ' if row.holds else 'SHORT'} {setting}\n", style)
