@@ -47,8 +47,8 @@ def built(images: int = 2) -> tuple[Network, Package, Plan, Array, list[int]]:
     """Return the network, its package, what was planned, held-out images and their classes."""
     network = load_network(WORK / "fashion-deep" / "network")
     data, test = fashion()
-    seen = patches(data.train.inputs[:CALIBRATING].numpy().astype(np.float64) / 255)
-    x = patches(test.inputs[:images].numpy().astype(np.float64) / 255)
+    seen = patches(data.train.inputs[:CALIBRATING].numpy().astype(np.float64))
+    x = patches(test.inputs[:images].numpy().astype(np.float64))
     package, planned = compile_network(network, PARAMETERS, calibration=seen, memory=MEMORY)
     return network, package, planned, x, [int(label) for label in test.targets[:images]]
 
