@@ -67,9 +67,7 @@ def packing_of(network: Network, slots: int, batch: int | None = None) -> Packin
     return Packing(width=width, blocks=room // images, rows=rows, batch=images, tokens=network.tokens)
 
 
-def lower(
-    network: Network, packing: Packing, *, scale: float = 1.0, turns: frozenset[int] = frozenset()
-) -> Circuit:
+def lower(network: Network, packing: Packing, *, scale: float = 1.0, turns: frozenset[int] = frozenset()) -> Circuit:
     """Return the circuit of a network.
 
     Args:
