@@ -119,8 +119,8 @@ def rows() -> list[Row]:
             holds=True,
             n=line["images"],
             seconds=line["seconds"],
-            reason=f"{line['bootstraps']} bootstraps; {line['seconds']:.0f} s of the wall, {line['processor']:.0f} s of "
-            f"the processor, decryption in between aside; peak {line['peak'] / 1e9:.1f} GB; keys {line['keys']:.0f} s, "
+            reason=f"{line['bootstraps']} bootstraps; {line['seconds']:.0f} s of the wall, {line['processor']:.0f} s "
+            f"of the processor, decryption between aside; peak {line['peak'] / 1e9:.1f} GB; keys {line['keys']:.0f} s, "
             f"weights {line['weights']:.0f} s; load {line['load']:.1f}; logits up to {np.abs(clear).max():.3g}; the "
             "network's own accuracy is 0.83 (5 minutes of training); not CIFAR-10: a polynomial model of that with "
             "64 patches needs 20 GB of keys",
@@ -144,8 +144,8 @@ def rows() -> list[Row]:
             holds=line["counted"] and 1 / 1.5 <= times <= 1.5 and 1 / 1.3 <= memory <= 1.3,
             n=len(held),
             seconds=0.0,
-            reason=f"predicted {line['predicted']:.0f} s of one core and {line['predicted memory'] / 1e9:.1f} GB; measured "
-            f"{line['processor']:.0f} s, serialising for decryption included, and {line['peak'] / 1e9:.1f} GB; "
+            reason=f"predicted {line['predicted']:.0f} s of one core and {line['predicted memory'] / 1e9:.1f} GB; "
+            f"measured {line['processor']:.0f} s, serialising for decryption included, and {line['peak'] / 1e9:.1f} GB; "
             f"load {line['load']:.1f}",
             **share,
         ),
