@@ -35,6 +35,7 @@ class Request:
     texts: Path | None
     data: Path | None
     images: Path | None
+    public_images: Path | None
     limit: int | None
     surface: GradientSurface | ActivationSurface | PublishedWeights
     defences: tuple[str, ...]

@@ -1,6 +1,6 @@
-"""From fitted embeddings to tokens: fix those that are plain, fit the others again, prove the whole by replay."""
+"""From fitted embeddings to tokens: hold those that are plain, fit the others anew, prove the whole by replay."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -8,20 +8,55 @@ from torch import Tensor
 
 from unmask.attacks.activations.activation_target import Target
 from unmask.attacks.activations.embedding_descent import Codebook, EmbeddingDescent
+from unmask.rng import generator
 
-LOOK = 30
+STEPS = 30
 """Steps between two looks at the tokens."""
-FIRST, LATER, PATIENT = 5, 2, 4
-"""Looks before tokens are fixed: at first, after some were, and where none could be."""
+FIRST, LOOKS = 5, 3
+"""Looks in the first fit and in each later one; losses are compared after `LOOKS` of them."""
 PLAIN = 0.1
-"""Lead in cosine over the second token with which a token is fixed."""
-SETBACK = 4.0
-"""A fit whose loss grew by this factor after tokens were fixed takes them back."""
+"""Lead in cosine over the second token with which a token is plain."""
+SHARE = 4
+"""Where few tokens are plain, one in so many of those that are free is tried, those that lead most."""
+WORSE = 1.25
+"""Factor of the loss at which a fit with more tokens held says that one of them is wrong."""
+SPREAD = 0.3
+"""Deviation of the starts once every token was let go, where a start at the mean token was a dead end."""
+
+Look = tuple[Tensor, float, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fit:
+    """Where a fit of the free tokens ended.
+
+    Args:
+        ids: (n,) tokens held and known.
+        free: (n,) True where the embedding was fitted.
+        coordinates: (n, d) what was fitted.
+        guess: (n,) nearest tokens.
+        leads: (n,) by how much the nearest leads the second nearest; 1 where the token was held.
+        loss: after the looks at which losses are compared.
+        solved: whether the guess explains what was seen.
+    """
+
+    ids: Tensor
+    free: Tensor
+    coordinates: Tensor
+    guess: Tensor
+    leads: Tensor
+    loss: float
+    solved: bool
 
 
 @dataclass(kw_only=True, eq=False)
 class Snapping:
-    """Alternate fits of the unknown embeddings with fixing the tokens that they point at most plainly.
+    """Alternate fits of the unknown embeddings with holding the tokens that they point at most plainly.
+
+    Each fit begins at the mean token: what an earlier one made of the free tokens while others were wrong
+    leads nowhere, and from there they come right once enough others are held. Held tokens are kept if the fit
+    of the others ends no higher, for a wrong one leaves them something that they cannot explain. Otherwise the
+    held token that the loss pulls at most is let go, twice as many each time that this does not help.
 
     Args:
         target: what was seen.
@@ -33,40 +68,44 @@ class Snapping:
     codebook: Codebook
     exact: float
     descent: EmbeddingDescent = field(init=False)
+    chance: torch.Generator | None = field(default=None, init=False)
+    """Source of starts other than the mean token, or None for that one."""
 
     def __post_init__(self) -> None:
         self.descent = EmbeddingDescent(target=self.target, codebook=self.codebook)
 
-    def run(self) -> Iterator[tuple[Tensor, float, Tensor]]:
+    def run(self) -> Iterator[Look]:
         """Yield (ids (n,), replay residual, leads (n,)) of ever later guesses; endless unless solved."""
         target = self.target
-        ids, free = target.ids.clone(), target.free.clone()
-        coordinates = torch.zeros(target.length, self.codebook.table.shape[1])
-        before, looks, lead = float("inf"), FIRST, PLAIN
-        fixed: Tensor = torch.zeros(0, dtype=torch.long)
-        if not bool(free.any()):
-            yield ids, float(target.residuals(ids[None])[0]), torch.ones(len(ids))
+        if not bool(target.free.any()):
+            yield target.ids, float(target.residuals(target.ids[None])[0]), torch.ones(target.length)
             return
-        while True:
-            loss, guess, leads = 0.0, ids, torch.ones(len(ids))
-            for fitted in self.descent.fit(coordinates, ids, free, LOOK, looks):
-                coordinates, loss = fitted
-                guess, leads = self.decode(coordinates, ids, free)
-                residual = float(target.residuals(guess[None])[0])
-                yield guess, residual, leads
-                if residual <= self.exact:
-                    return
-            if len(fixed) and loss > SETBACK * before:
-                free[fixed] = True
-                fixed, looks, lead, before = fixed[:0], PATIENT, 1.5 * lead, loss
-                continue
-            fixed = (free & (leads > lead)).nonzero()[:, 0]
-            ids[fixed] = guess[fixed]
-            free[fixed] = False
-            before, looks = loss, LATER if len(fixed) else PATIENT
-            if not bool(free.any()):
-                # Every token is fixed and the whole is wrong: all are doubted again.
-                free, fixed, lead = target.free.clone(), fixed[:0], 1.5 * lead
+        fit = yield from self._fit(target.ids, target.free, FIRST)
+        refused: set[tuple[int, int]] = set()
+        doubts, least = 1, fit.loss
+        while not fit.solved:
+            new = self._plainest(fit, refused)
+            trial = fit
+            if len(new):
+                ids, free = fit.ids.clone(), fit.free.clone()
+                ids[new], free[new] = fit.guess[new], False
+                trial = yield from self._fit(ids, free, LOOKS)
+                if trial.solved or trial.loss <= WORSE * least:
+                    fit, doubts, least = trial, 1, min(least, trial.loss)
+                    refused.clear()
+                    continue
+            if doubts >= int(target.free.sum()):
+                self.chance, doubts = self.chance or generator(0, "snapping"), 1
+                refused.clear()
+                fit = yield from self._fit(target.ids, target.free, FIRST)
+            else:
+                gone = self._doubted(trial, doubts)
+                refused |= {(k, int(trial.ids[k])) for k in gone.tolist()}
+                free = trial.free.clone()
+                free[gone] = True
+                fit = yield from self._fit(trial.ids, free, LOOKS)
+                doubts *= 2
+            least = fit.loss
 
     def decode(self, coordinates: Tensor, ids: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
         """Return the tokens (n,) that coordinates point at, and by how much the first leads the second (n,)."""
@@ -76,3 +115,39 @@ class Snapping:
             cosines, tokens = self.codebook.nearest(coordinates[where], 2)
             guess[where], leads[where] = tokens[:, 0], cosines[:, 0] - cosines[:, 1]
         return guess, leads
+
+    def _fit(self, ids: Tensor, free: Tensor, looks: int) -> Generator[Look, None, Fit]:
+        size = (self.target.length, self.codebook.table.shape[1])
+        drawn = torch.zeros(size) if self.chance is None else torch.randn(size, generator=self.chance)
+        coordinates = SPREAD * drawn
+        guess, leads, compared = ids, torch.ones(len(ids)), float("inf")
+        rounds = self.descent.fit(coordinates, ids, free, STEPS, looks) if bool(free.any()) else ()
+        residual = float("inf") if bool(free.any()) else float(self.target.residuals(ids[None])[0])
+        for look, (found, loss) in enumerate(rounds, 1):
+            coordinates, compared = found, loss if look <= LOOKS else compared
+            guess, leads = self.decode(coordinates, ids, free)
+            residual = float(self.target.residuals(guess[None])[0])
+            yield guess, residual, leads
+            if residual <= self.exact:
+                break
+        solved = residual <= self.exact
+        return Fit(ids=ids, free=free, coordinates=coordinates, guess=guess, leads=leads, loss=compared, solved=solved)
+
+    def _plainest(self, fit: Fit, refused: set[tuple[int, int]]) -> Tensor:
+        """Return the positions (k,) to be held next."""
+        leads = fit.leads.where(fit.free, torch.tensor(-1.0))
+        for position, token in refused:
+            if int(fit.guess[position]) == token:
+                leads[position] = -1.0
+        plain = int((leads > PLAIN).sum())
+        count = min(max(plain, 1, int(fit.free.sum()) // SHARE), int((leads >= 0).sum()))
+        return leads.topk(count).indices
+
+    def _doubted(self, fit: Fit, count: int) -> Tensor:
+        """Return the positions (k,) of the held tokens that the loss pulls at most."""
+        where = fit.free.nonzero()[:, 0]
+        fitted = self.codebook.embeddings(fit.coordinates[where])
+        embeddings = self.codebook.table[fit.ids].index_copy(0, where, fitted)
+        held = self.target.free & ~fit.free
+        pulls = self.descent.pulls(embeddings, self.chance or generator(0, "pulls"))
+        return pulls.where(held, torch.tensor(-1.0)).topk(min(count, int(held.sum()))).indices
