@@ -12,12 +12,14 @@ from unmask.rng import generator
 
 STEPS = 30
 """Steps between two looks at the tokens."""
-FIRST, LOOKS = 5, 3
-"""Looks in the first fit and in each later one; losses are compared after `LOOKS` of them."""
+LOOKS, MOST = 3, 8
+"""Looks before a fit ends, if a token is plain by then, and at most; losses are compared after the first so many."""
 PLAIN = 0.1
 """Lead in cosine over the second token with which a token is plain."""
-SHARE = 4
-"""Where few tokens are plain, one in so many of those that are free is tried, those that lead most."""
+SHARE = 0.5
+"""Where few tokens are plain, those are held whose lead is this share of the longest one or more."""
+FEW, OUTLIER = 4, 1.25
+"""A held token at which the loss pulls so many times the median is let go at once, where at least so many are held."""
 WORSE = 1.25
 """Factor of the loss at which a fit with more tokens held says that one of them is wrong."""
 SPREAD = 0.3
@@ -80,30 +82,27 @@ class Snapping:
         if not bool(target.free.any()):
             yield target.ids, float(target.residuals(target.ids[None])[0]), torch.ones(target.length)
             return
-        fit = yield from self._fit(target.ids, target.free, FIRST)
+        fit = yield from self._fit(target.ids, target.free)
         refused: set[tuple[int, int]] = set()
         doubts, least = 1, fit.loss
         while not fit.solved:
+            gone = self._pulled(fit, 1, OUTLIER)
             new = self._plainest(fit, refused)
             trial = fit
-            if len(new):
-                ids, free = fit.ids.clone(), fit.free.clone()
-                ids[new], free[new] = fit.guess[new], False
-                trial = yield from self._fit(ids, free, LOOKS)
-                if trial.solved or trial.loss <= WORSE * least:
-                    fit, doubts, least = trial, 1, min(least, trial.loss)
-                    refused.clear()
+            if len(new) or len(gone):
+                trial = yield from self._changed(fit, new, gone)
+                if trial.solved or len(gone) or trial.loss <= WORSE * least:
+                    least = trial.loss if len(gone) else min(least, trial.loss)
+                    refused, doubts = self._named(fit, gone), 1
+                    fit = trial
                     continue
             if doubts >= int(target.free.sum()):
-                self.chance, doubts = self.chance or generator(0, "snapping"), 1
-                refused.clear()
-                fit = yield from self._fit(target.ids, target.free, FIRST)
+                self.chance, refused, doubts = self.chance or generator(0, "snapping"), set(), 1
+                fit = yield from self._fit(target.ids, target.free)
             else:
-                gone = self._doubted(trial, doubts)
-                refused |= {(k, int(trial.ids[k])) for k in gone.tolist()}
-                free = trial.free.clone()
-                free[gone] = True
-                fit = yield from self._fit(trial.ids, free, LOOKS)
+                gone = self._pulled(trial, doubts)
+                refused |= self._named(trial, gone)
+                fit = yield from self._changed(trial, gone[:0], gone)
                 doubts *= 2
             least = fit.loss
 
@@ -116,22 +115,30 @@ class Snapping:
             guess[where], leads[where] = tokens[:, 0], cosines[:, 0] - cosines[:, 1]
         return guess, leads
 
-    def _fit(self, ids: Tensor, free: Tensor, looks: int) -> Generator[Look, None, Fit]:
+    def _fit(self, ids: Tensor, free: Tensor) -> Generator[Look, None, Fit]:
         size = (self.target.length, self.codebook.table.shape[1])
         drawn = torch.zeros(size) if self.chance is None else torch.randn(size, generator=self.chance)
         coordinates = SPREAD * drawn
         guess, leads, compared = ids, torch.ones(len(ids)), float("inf")
-        rounds = self.descent.fit(coordinates, ids, free, STEPS, looks) if bool(free.any()) else ()
+        rounds = self.descent.fit(coordinates, ids, free, STEPS, MOST) if bool(free.any()) else ()
         residual = float("inf") if bool(free.any()) else float(self.target.residuals(ids[None])[0])
         for look, (found, loss) in enumerate(rounds, 1):
             coordinates, compared = found, loss if look <= LOOKS else compared
             guess, leads = self.decode(coordinates, ids, free)
             residual = float(self.target.residuals(guess[None])[0])
             yield guess, residual, leads
-            if residual <= self.exact:
+            if residual <= self.exact or (look >= LOOKS and float(leads[free].max()) > PLAIN):
                 break
         solved = residual <= self.exact
         return Fit(ids=ids, free=free, coordinates=coordinates, guess=guess, leads=leads, loss=compared, solved=solved)
+
+    def _changed(self, fit: Fit, new: Tensor, gone: Tensor) -> Generator[Look, None, Fit]:
+        ids, free = fit.ids.clone(), fit.free.clone()
+        ids[new], free[new], free[gone] = fit.guess[new], False, True
+        return (yield from self._fit(ids, free))
+
+    def _named(self, fit: Fit, positions: Tensor) -> set[tuple[int, int]]:
+        return {(position, int(fit.ids[position])) for position in positions.tolist()}
 
     def _plainest(self, fit: Fit, refused: set[tuple[int, int]]) -> Tensor:
         """Return the positions (k,) to be held next."""
@@ -139,15 +146,17 @@ class Snapping:
         for position, token in refused:
             if int(fit.guess[position]) == token:
                 leads[position] = -1.0
-        plain = int((leads > PLAIN).sum())
-        count = min(max(plain, 1, int(fit.free.sum()) // SHARE), int((leads >= 0).sum()))
-        return leads.topk(count).indices
+        enough = min(PLAIN, SHARE * float(leads.max()))
+        return ((leads >= 0) & (leads >= enough)).nonzero()[:, 0]
 
-    def _doubted(self, fit: Fit, count: int) -> Tensor:
-        """Return the positions (k,) of the held tokens that the loss pulls at most."""
+    def _pulled(self, fit: Fit, most: int, factor: float = 0.0) -> Tensor:
+        """Return the positions (k,) of the held tokens that the loss pulls at most and above a multiple."""
+        held = (self.target.free & ~fit.free).nonzero()[:, 0]
+        if len(held) < (FEW if factor else 1):
+            return held[:0]
         where = fit.free.nonzero()[:, 0]
         fitted = self.codebook.embeddings(fit.coordinates[where])
         embeddings = self.codebook.table[fit.ids].index_copy(0, where, fitted)
-        held = self.target.free & ~fit.free
-        pulls = self.descent.pulls(embeddings, self.chance or generator(0, "pulls"))
-        return pulls.where(held, torch.tensor(-1.0)).topk(min(count, int(held.sum()))).indices
+        pulls = self.descent.pulls(embeddings, self.chance or generator(0, "pulls"))[held]
+        order = pulls.argsort(descending=True)[:most]
+        return held[order[pulls[order] > factor * pulls.median()]]
