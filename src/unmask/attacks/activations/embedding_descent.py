@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from unmask.attacks.activations.activation_target import Target
 
-DRAWS = 6
+DRAWS = 12
 """Draws from which the pull that chance would have at a token is estimated."""
 MEMORY = 50
 """Pairs of steps from which L-BFGS estimates curvature."""

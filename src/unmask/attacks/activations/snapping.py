@@ -18,7 +18,7 @@ PLAIN = 0.1
 """Lead in cosine over the second token with which a token is plain."""
 SHARE = 0.5
 """Where few tokens are plain, those are held whose lead is this share of the longest one or more."""
-FEW, OUTLIER = 4, 1.25
+FEW, OUTLIER = 4, 1.5
 """A held token at which the loss pulls so many times the median is let go at once, where at least so many are held."""
 WORSE = 1.25
 """Factor of the loss at which a fit with more tokens held says that one of them is wrong."""
