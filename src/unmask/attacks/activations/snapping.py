@@ -16,7 +16,7 @@ LOOKS, MOST = 3, 8
 """Looks before a fit ends, if a token is plain by then, and at most; losses are compared after the first so many."""
 PLAIN = 0.1
 """Lead in cosine over the second token with which a token is plain."""
-SHARE = 0.5
+SHARE = 0.7
 """Where few tokens are plain, those are held whose lead is this share of the longest one or more."""
 FEW, OUTLIER = 4, 1.5
 """A held token at which the loss pulls so many times the median is let go at once, where at least so many are held."""
@@ -87,7 +87,7 @@ class Snapping:
         doubts, least = 1, fit.loss
         while not fit.solved:
             gone = self._pulled(fit, 1, OUTLIER)
-            new = self._plainest(fit, refused)
+            new = gone[:0] if len(gone) else self._plainest(fit, refused)
             trial = fit
             if len(new) or len(gone):
                 trial = yield from self._changed(fit, new, gone)
