@@ -187,7 +187,7 @@ def rows() -> list[Row]:
                 bar="reported" if bar is None else f">= {bar:g}",
                 measured=round(value, 1),
                 unit="dB",
-                holds=bar is None or value >= bar,
+                holds=bar is None or (value >= bar and len(group) >= COUNT),
                 control=f"other images {fmean(line['null_psnr_db'] for line in group):.1f}, "
                 f"grey {fmean(line['trivial_psnr_db'] for line in group):.1f}",
                 n=len(group),

@@ -128,9 +128,12 @@ def layer_rows(layer: int) -> list[Row]:
     exact, slow = mean(runs, "exact_match"), max(run.seconds for run in runs)
     name = f"MiniLM, {layer}.block alone, held-out real sentences of up to {max(run.tokens for run in runs)} tokens"
     missed = sum(run.scores["exact_match"] < 1 for run in runs)
-    reason = f"{len(runs)} of the bar's {COUNT} texts; slowest {slow:.0f} s, limit {DEEP_SECONDS:.0f} s; {OWN}"
-    reason += f"; {missed} ended with the limit, recall {mean(runs, 'token_recall'):.3f}" if missed else ""
-    return [_row(f"{name}: exact match", ">= 0.95", exact, exact >= 0.95, runs, reason=reason)]
+    reason = f"{len(runs)} of the bar's {COUNT} texts; slowest {slow:.0f} {OWN}"
+    if missed:
+        recall = mean(runs, "token_recall")
+        reason += f"; {missed} ended with the limit of {DEEP_SECONDS:.0f} s; share of tokens found {recall:.3f}"
+    holds = exact >= 0.95 and len(runs) == COUNT
+    return [_row(f"{name}: exact match", ">= 0.95", exact, holds, runs, reason=reason)]
 
 
 def causal() -> list[Row]:
@@ -150,7 +153,7 @@ def causal() -> list[Row]:
         few = "" if len(runs) == COUNT else f"{len(runs)} of the bar's {COUNT} prompts"
         brute = PROMPT * bench.model.vocabulary.size
         base = f"SmolLM2-135M, {select} alone (layers from 0), {PROMPT}-token prompts"
-        rows.append(_row(f"{base}: exact match", "1.00", exact, exact == 1, runs, reason=few))
+        rows.append(_row(f"{base}: exact match", "1.00", exact, exact == 1 and not few, runs, reason=few))
         fewer = brute / forwarded
         reason = (
             f"{forwarded:.0f} tokens a prompt, prefixes counted each time, against {brute} of trying the vocabulary "
