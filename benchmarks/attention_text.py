@@ -21,7 +21,7 @@ from unmask.victims.corpora import Example, from_parquet
 COMMAND = "make bench TOPIC=attention"
 LOG = Path(__file__).parent / "results" / "attention-text.jsonl"
 COUNT = 20
-DEEP_SECONDS = 240.0
+DEEP_SECONDS = 150.0
 MEASURING = True
 """Whether to measure what the log lacks; otherwise rows are made of what it holds."""
 PROMPT = 20

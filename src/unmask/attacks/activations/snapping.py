@@ -22,6 +22,8 @@ FEW, OUTLIER = 4, 1.5
 """A held token at which the loss pulls so many times the median is let go at once, where at least so many are held."""
 WORSE = 1.25
 """Factor of the loss at which a fit with more tokens held says that one of them is wrong."""
+TOLD = 0.3
+"""Cosine above which a fit goes on from where the last one ended: unrelated directions reach 0.25 to 0.29."""
 SPREAD = 0.3
 """Deviation of the starts once every token was let go, where a start at the mean token was a dead end."""
 
@@ -38,6 +40,7 @@ class Fit:
         coordinates: (n, d) what was fitted.
         guess: (n,) nearest tokens.
         leads: (n,) by how much the nearest leads the second nearest; 1 where the token was held.
+        cosines: (n,) of the nearest tokens' directions and the fitted ones; 1 where the token was held.
         loss: after the looks at which losses are compared.
         solved: whether the guess explains what was seen.
     """
@@ -47,6 +50,7 @@ class Fit:
     coordinates: Tensor
     guess: Tensor
     leads: Tensor
+    cosines: Tensor
     loss: float
     solved: bool
 
@@ -55,10 +59,10 @@ class Fit:
 class Snapping:
     """Alternate fits of the unknown embeddings with holding the tokens that they point at most plainly.
 
-    Each fit begins at the mean token: what an earlier one made of the free tokens while others were wrong
-    leads nowhere, and from there they come right once enough others are held. Held tokens are kept if the fit
-    of the others ends no higher, for a wrong one leaves them something that they cannot explain. Otherwise the
-    held token that the loss pulls at most is let go, twice as many each time that this does not help.
+    Tokens that a fit says nothing about begin the next one at the mean token: what was made of them while their
+    neighbours were wrong leads nowhere. Held tokens are kept if the fit of the others ends no higher, for a wrong
+    one leaves them something that they cannot explain. Otherwise, and wherever the loss pulls at one of the held
+    far more than at the rest, that one is let go; twice as many each time that this does not help.
 
     Args:
         target: what was seen.
@@ -106,36 +110,47 @@ class Snapping:
                 doubts *= 2
             least = fit.loss
 
-    def decode(self, coordinates: Tensor, ids: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the tokens (n,) that coordinates point at, and by how much the first leads the second (n,)."""
-        guess, leads = ids.clone(), torch.ones(len(ids))
+    def decode(self, coordinates: Tensor, ids: Tensor, free: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the tokens (n,) that coordinates point at, their leads over the second (n,) and cosines (n,)."""
+        guess, leads, told = ids.clone(), torch.ones(len(ids)), torch.ones(len(ids))
         where = free.nonzero()[:, 0]
         if len(where):
             cosines, tokens = self.codebook.nearest(coordinates[where], 2)
-            guess[where], leads[where] = tokens[:, 0], cosines[:, 0] - cosines[:, 1]
-        return guess, leads
+            guess[where], leads[where], told[where] = tokens[:, 0], cosines[:, 0] - cosines[:, 1], cosines[:, 0]
+        return guess, leads, told
 
-    def _fit(self, ids: Tensor, free: Tensor) -> Generator[Look, None, Fit]:
+    def _fit(self, ids: Tensor, free: Tensor, start: Tensor | None = None) -> Generator[Look, None, Fit]:
         size = (self.target.length, self.codebook.table.shape[1])
-        drawn = torch.zeros(size) if self.chance is None else torch.randn(size, generator=self.chance)
-        coordinates = SPREAD * drawn
-        guess, leads, compared = ids, torch.ones(len(ids)), float("inf")
+        coordinates = torch.zeros(size) if start is None else start
+        if self.chance is not None and start is None:
+            coordinates = SPREAD * torch.randn(size, generator=self.chance)
+        guess, leads, told = self.decode(coordinates, ids, free)
         rounds = self.descent.fit(coordinates, ids, free, STEPS, MOST) if bool(free.any()) else ()
         residual = float("inf") if bool(free.any()) else float(self.target.residuals(ids[None])[0])
+        compared = float("inf")
         for look, (found, loss) in enumerate(rounds, 1):
             coordinates, compared = found, loss if look <= LOOKS else compared
-            guess, leads = self.decode(coordinates, ids, free)
+            guess, leads, told = self.decode(coordinates, ids, free)
             residual = float(self.target.residuals(guess[None])[0])
             yield guess, residual, leads
             if residual <= self.exact or (look >= LOOKS and float(leads[free].max()) > PLAIN):
                 break
-        solved = residual <= self.exact
-        return Fit(ids=ids, free=free, coordinates=coordinates, guess=guess, leads=leads, loss=compared, solved=solved)
+        return Fit(
+            ids=ids,
+            free=free,
+            coordinates=coordinates,
+            guess=guess,
+            leads=leads,
+            cosines=told,
+            loss=compared,
+            solved=residual <= self.exact,
+        )
 
     def _changed(self, fit: Fit, new: Tensor, gone: Tensor) -> Generator[Look, None, Fit]:
         ids, free = fit.ids.clone(), fit.free.clone()
         ids[new], free[new], free[gone] = fit.guess[new], False, True
-        return (yield from self._fit(ids, free))
+        start = fit.coordinates.where((fit.free & (fit.cosines > TOLD))[:, None], torch.tensor(0.0))
+        return (yield from self._fit(ids, free, start))
 
     def _named(self, fit: Fit, positions: Tensor) -> set[tuple[int, int]]:
         return {(position, int(fit.ids[position])) for position in positions.tolist()}
