@@ -38,7 +38,7 @@ TUNE = Schedule(epochs=3, batch=32, learning_rate=1e-4, decay=0.01, warm_up=0.1,
 
 DRIFT = "intervals were measured with functions in place; polynomials before a site move what enters it"
 POWER, BUDGET = 16, 200
-PLAN = Plan(budget=BUDGET, margin=1.4)
+PLAN = Plan(budget=BUDGET, margin=1.4, settle=1)
 """No training after the fine-tuning: the twin is what was converted."""
 
 

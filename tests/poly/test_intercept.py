@@ -27,6 +27,7 @@ from unmask.poly.fits import minimax
 from unmask.poly.layers.activation import Activation
 from unmask.poly.layers.forms import Norm, PowerSoftmax
 from unmask.poly.layers.series import Series
+from unmask.poly.layers.transformer import Form, Transformer
 from unmask.rng import generator
 from unmask.victims.pretrained import pictures, sentences
 
@@ -96,6 +97,22 @@ def test_the_library_s_encoder_layers_are_caught_in_training_and_evaluation(firs
     assert fixed_levels(converted, x) == 2 * (1 + 1 + 10 + 1 + 1 + 1 + 1 + 4 + 2)
 
 
+def test_the_project_s_own_decoder_hides_later_tokens_at_no_level_of_its_own() -> None:
+    form = Form(kind="decoder", inputs=11, tokens=6, width=8, heads=2, hidden=8, classes=11, attention="softmax")
+    model = Transformer(replace(form, norm="layer", pooling="all"), generator(4))
+    x = torch.randint(11, (3, 6), generator=generator(5))
+    converted = Converted(model, _first, x, client="embedding", power=NEAR).eval()
+    torch.testing.assert_close(converted(x), model(x), atol=0.02, rtol=0.02)
+    later = x.clone()
+    later[:, 4:] = 0
+    assert torch.equal(converted(later)[:, :4], converted(x)[:, :4])
+    # As without a mask: maps, scores, soft-max (10 squarings, mask, product), mixing, output; two norms with their
+    # gains; rise and fall.
+    free = replace(form, kind="text", norm="layer", pooling="all")
+    plain = Converted(Transformer(free, generator(4)), _first, torch.randn(3, 6, 11), power=NEAR)
+    assert fixed_levels(converted, x) == fixed_levels(plain, torch.randn(3, 6, 11)) - 1  # the embedding is a map there
+
+
 class Odd(nn.Module):
     """A module with one operation that may be no polynomial."""
 
@@ -123,6 +140,8 @@ class Piece(nn.Module):
             "cube": lambda: x**3,
             "self": lambda: x * x,
             "number": lambda: 0.5 * x,
+            "hole": lambda: x.masked_fill(torch.eye(4)[:3] == 1, 0.0),
+            "secret": lambda: x.masked_fill(x > 0, 0.0),
             "largest": lambda: x - x.amax(-1, keepdim=True),
             "sort": lambda: x.sort(-1)[0],
             "divide": lambda: x / (1 + x * x),
@@ -136,11 +155,11 @@ def _first(module: nn.Module, x: Tensor) -> Tensor:
 
 def test_operations_that_are_polynomials_are_counted_and_others_named_by_path() -> None:
     x = torch.randn(3, 4, generator=generator(2))
-    for which, cost in (("cube", 2), ("self", 1), ("number", 0)):
+    for which, cost in (("cube", 2), ("self", 1), ("number", 0), ("hole", 1)):
         converted = Converted(Odd(which), _first, x)
         assert fixed_levels(converted, x) == 2 + cost
         assert levels(converted, x, {"module.inner.0.poly_gelu": 7}) == 2 + cost + 3
-    for which, name in (("largest", "amax"), ("sort", "sort"), ("divide", "div")):
+    for which, name in (("largest", "amax"), ("sort", "sort"), ("secret", "gt"), ("divide", "div")):
         with pytest.raises(BadInput, match=f"'part' computes {name}, which is no polynomial; write it as"):
             fixed_levels(Converted(Odd(which), _first, x), x)
     with pytest.raises(BadInput, match="calls no function"):

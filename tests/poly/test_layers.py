@@ -6,7 +6,7 @@ import torch
 
 from unmask.errors import BadInput
 from unmask.poly.conversion.fit import fit
-from unmask.poly.conversion.ranges import Range, measure, sites
+from unmask.poly.conversion.ranges import Range, measure, sites, watching
 from unmask.poly.layers.activation import Activation
 from unmask.poly.layers.attention import PLACEMENTS, Weights
 from unmask.poly.layers.fold import fold
@@ -120,11 +120,39 @@ def test_feature_norm_is_torch_s_until_its_root_is_a_polynomial(centred: bool) -
     own = FeatureNorm(8, centred=centred).double()
     x = torch.randn(20, 8, generator=generator(6), dtype=torch.float64) * 1.3
     other = torch.nn.LayerNorm(8) if centred else torch.nn.RMSNorm(8, eps=1e-5)
-    np.testing.assert_allclose(own(x).detach(), other.double()(x).detach(), atol=1e-12)
+    np.testing.assert_allclose(own.eval()(x).detach(), other.double()(x).detach(), atol=1e-12)
     seen = measure(own, [x], generator(7))["inverse_root"]
     own.inverse_root.substitute(fit("inverse-sqrt", 9, seen))
     own.double()
     assert float((own(x) - other(x)).detach().abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_feature_norm_in_training_is_the_library_s_and_what_it_is_in_evaluation(centred: bool) -> None:
+    own = FeatureNorm(8, centred=centred).double()
+    with torch.no_grad():
+        own.weight.copy_(torch.rand(8, generator=generator(9)))
+    x = torch.randn(20, 8, generator=generator(6), dtype=torch.float64).requires_grad_()
+    side = torch.randn(20, 8, generator=generator(7), dtype=torch.float64)
+
+    def both() -> list[torch.Tensor]:
+        out = own(x)
+        return [out, *torch.autograd.grad((out * side).sum(), [x, *own.parameters()])]
+
+    fast, slow = both(), (own.eval(), both())[1]
+    for found, wanted in zip(fast, slow, strict=True):
+        np.testing.assert_allclose(found.detach(), wanted.detach(), atol=1e-12)
+    own.train()
+    with watching(own) as seen:
+        own(x)
+    np.testing.assert_allclose(seen["inverse_root"][1].detach(), _moment(x, centred).detach() + 1e-5, atol=1e-12)
+    with watching(own, poles=False) as seen:
+        own(x)
+    assert not seen
+
+
+def _moment(x: torch.Tensor, centred: bool) -> torch.Tensor:
+    return (x.var(-1, keepdim=True, unbiased=False) if centred else x.square().mean(-1, keepdim=True)).double()
 
 
 def test_power_weights_are_normalised_and_so_is_their_polynomial_form() -> None:

@@ -128,11 +128,12 @@ def sites(model: nn.Module) -> dict[str, Activation]:
 
 
 @contextmanager
-def watching(model: nn.Module) -> Iterator[dict[str, tuple[Activation, Tensor]]]:
+def watching(model: nn.Module, *, poles: bool = True) -> Iterator[dict[str, tuple[Activation, Tensor]]]:
     """Collect what enters each site during the forward passes inside, the last pass by the site's path.
 
     Args:
         model: watched until the context ends.
+        poles: whether sites of functions with a pole are watched as well; norms that nobody watches are faster.
     """
     seen: dict[str, tuple[Activation, Tensor]] = {}
 
@@ -143,7 +144,11 @@ def watching(model: nn.Module) -> Iterator[dict[str, tuple[Activation, Tensor]]]
 
         return keep
 
-    handles = [site.register_forward_pre_hook(hook(name)) for name, site in sites(model).items()]
+    handles = [
+        site.register_forward_pre_hook(hook(name))
+        for name, site in sites(model).items()
+        if poles or site.function not in POSITIVE
+    ]
     try:
         yield seen
     finally:

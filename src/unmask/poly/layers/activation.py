@@ -66,6 +66,11 @@ class Activation(nn.Module):
         pole = self.function.startswith("inverse")
         return self.coefficients is not None and (pole or len(self.coefficients) > TAME)
 
+    @property
+    def watched(self) -> bool:
+        """Whether a hook wants to see what enters or leaves."""
+        return bool(self._forward_pre_hooks or self._forward_hooks)
+
     def substitute(self, polynomial: Polynomial) -> None:
         """Put a polynomial in place of the function, or of the polynomial before it.
 
