@@ -19,7 +19,7 @@ from unmask.poly.conversion.depth import degrees_of, fixed_levels, least
 from unmask.poly.conversion.guard import guarded
 from unmask.poly.conversion.intercept import Converted
 from unmask.poly.conversion.levels import levels
-from unmask.poly.conversion.ranges import Penalty, sites
+from unmask.poly.conversion.ranges import Penalty, measure, sites
 from unmask.poly.conversion.schedule import Schedule
 from unmask.poly.conversion.stages import Plan, convert
 from unmask.poly.conversion.training import RangeExploded, train
@@ -268,6 +268,20 @@ def test_settled_intervals_hold_what_polynomials_before_them_moved(tmp_path: Pat
     assert farthest[1] <= 1.0 < farthest[0]
     with pytest.raises(BadInput, match="settle -1 is negative"):
         Plan(settle=-1)
+
+
+def test_ranges_of_later_sites_are_seen_though_an_earlier_one_is_left_far_behind() -> None:
+    net = nn.Sequential(Activation("gelu"), Activation("gelu")).double()
+    first = minimax("gelu", (-2.0, 2.0), 31)
+    for child in net:
+        child.substitute(first)  # type: ignore[operator]
+    net.double()
+    x = torch.linspace(-1.0, 40.0, 50, dtype=torch.float64)[:, None]
+    with pytest.raises(BadInput, match=r"'1' receives values that are not finite"):
+        measure(net, [torch.cat([x, 1e30 * x])], generator(0))
+    found = measure(net, [x], generator(0), held=True)
+    assert (found["0"].low, found["0"].high) == (-1.0, 40.0)
+    assert found["1"].high == pytest.approx(float(first(np.array([2.0]))[0])) and found["1"].low > -0.2
 
 
 def test_training_outside_of_an_interval_is_drawn_back_and_an_explosion_names_the_site(tmp_path: Path) -> None:
