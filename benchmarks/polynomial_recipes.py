@@ -195,6 +195,7 @@ RECIPES = {
         ),
     ),
 }
+RECIPES["lm-12"] = replace(RECIPES["lm"], form=replace(RECIPES["lm"].form, layers=12))
 
 
 def main(name: str, options: list[str]) -> None:

@@ -195,6 +195,28 @@ def test_power_soft_max_tends_to_the_soft_max_and_hides_what_is_masked() -> None
         PowerSoftmax(2, 6)
 
 
+def test_centred_powers_do_not_feel_what_is_added_to_a_row_and_divide_by_less() -> None:
+    scores = torch.randn(6, 2, 5, 7, generator=generator(3), dtype=torch.float64)
+    hidden = torch.arange(7) > torch.arange(5)[:, None]
+    added = 6.0 * torch.randn(6, 2, 5, 1, generator=generator(4), dtype=torch.float64)
+    reach = []
+    for centred in (True, False):
+        site = PowerSoftmax(2, 16, epsilon=1e-6, centred=centred)
+        given = (scores + added).masked_fill(hidden, -torch.inf)
+        site.calibrate(given)
+        seen = measure(site, [given], generator(5))["inverse"]
+        reach.append(seen.high / seen.low)
+        if centred:
+            alone = scores.masked_fill(hidden, -torch.inf)
+            torch.testing.assert_close(site(given), site(alone), atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(site(given).double(), alone.softmax(-1), atol=0.06, rtol=0.0)
+            slow = alone[1, 0, 3, :4] - alone[1, 0, 3, :4].mean()
+            raised = (1 + float(site.gain[0].detach()) * (slow - float(site.centre[0].detach())) / 16) ** 16
+            torch.testing.assert_close(site(given)[1, 0, 3, :4].double(), raised / raised.sum(), atol=1e-4, rtol=1e-4)
+            assert site.levels(4) == PowerSoftmax(2, 16).levels(4) + 1
+    assert reach[0] < 0.01 * reach[1]
+
+
 def test_power_soft_max_is_its_formula_in_slow_motion() -> None:
     scores = torch.randn(2, 2, 3, 4, generator=generator(4))
     site = PowerSoftmax(2, 8, epsilon=0.01)

@@ -7,7 +7,7 @@ import torch
 from unmask.errors import BadInput
 from unmask.poly.conversion.fit import fit
 from unmask.poly.conversion.ranges import Range, measure, sites, watching
-from unmask.poly.layers.activation import Activation
+from unmask.poly.layers.activation import Activation, chebyshev
 from unmask.poly.layers.attention import PLACEMENTS, Weights
 from unmask.poly.layers.fold import fold
 from unmask.poly.layers.norm import BatchNorm, FeatureNorm
@@ -125,6 +125,21 @@ def test_feature_norm_is_torch_s_until_its_root_is_a_polynomial(centred: bool) -
     own.inverse_root.substitute(fit("inverse-sqrt", 9, seen))
     own.double()
     assert float((own(x) - other(x)).detach().abs().max()) < 0.02
+
+
+def test_a_reciprocal_over_a_wide_interval_keeps_its_digits() -> None:
+    x = torch.logspace(-1, 3, 400, dtype=torch.float64)
+    site = Activation("inverse")
+    site.substitute(fit("inverse", 511, Range(low=0.1, high=1000.0, sample=x.float()), margin=1.01))
+    exact = site.polynomial()(x.numpy())
+    np.testing.assert_allclose(exact, 1 / x, rtol=2e-3)
+    found = site(x.float())
+    assert found.dtype is torch.float32
+    np.testing.assert_allclose(found.detach().numpy(), exact, rtol=3e-5)
+    narrow = torch.tensor(site.polynomial().coefficients).float()
+    assert site.interval is not None
+    worse = chebyshev(x.float(), narrow, site.interval).numpy()
+    np.testing.assert_array_less(5 * np.abs(found.detach().numpy() / exact - 1).max(), np.abs(worse / exact - 1).max())
 
 
 @pytest.mark.parametrize("centred", [True, False])

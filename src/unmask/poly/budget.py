@@ -89,13 +89,16 @@ class Choice:
     error: float
 
 
-def choose(sites: Sequence[Site], budget: int, *, degrees: Sequence[int] = DEGREES) -> Choice:
+def choose(
+    sites: Sequence[Site], budget: int, *, degrees: Sequence[int] = DEGREES, poles: Sequence[int] = ()
+) -> Choice:
     """Return the polynomials of least predicted output error within a number of levels.
 
     Args:
         sites: one after another on the longest path.
         budget: levels for their polynomials together.
         degrees: that are tried at each.
+        poles: that are tried as well at functions with a pole, whose intervals may be many times their lower end.
 
     Raises:
         BadInput: if there is no site, two share a name, or the budget is too small; the least is named.
@@ -103,7 +106,7 @@ def choose(sites: Sequence[Site], budget: int, *, degrees: Sequence[int] = DEGRE
     names = [site.name for site in sites]
     if not sites or len(set(names)) != len(names):
         raise BadInput("sites", names, "are missing or share a name", "give each its own")
-    options = [_options(site, degrees) for site in sites]
+    options = [_options(site, (*degrees, *(poles if _pole(site.function) else ()))) for site in sites]
     least = sum(min(depth for depth, _, _ in each) for each in options)
     if budget < least:
         rule = f"is below {least}, the least for {len(sites)} sites with these degrees"
@@ -128,9 +131,13 @@ def choose(sites: Sequence[Site], budget: int, *, degrees: Sequence[int] = DEGRE
     )
 
 
+def _pole(function: str) -> bool:
+    return function.startswith("inverse")
+
+
 def _weights(function: str) -> _Weights:
     # By a pole the rare small input matters most.
-    return {"floor": 0.5, "relative": True} if function.startswith("inverse") else {}
+    return {"floor": 0.5, "relative": True} if _pole(function) else {}
 
 
 def _options(site: Site, degrees: Sequence[int]) -> list[tuple[int, float, Polynomial]]:
