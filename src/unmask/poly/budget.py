@@ -17,7 +17,7 @@ import numpy as np
 from unmask.errors import BadInput
 from unmask.poly.fits import minimax, weighted
 from unmask.poly.polynomial import Array, Polynomial
-from unmask.poly.program import programs
+from unmask.poly.program import least_depth, programs
 from unmask.poly.targets import Interval, target
 
 DEGREES = (2, 3, 4, 7, 15, 31, 63)
@@ -148,5 +148,7 @@ def _options(site: Site, degrees: Sequence[int]) -> list[tuple[int, float, Polyn
             if site.samples is None
             else weighted(site.function, site.interval, degree, site.samples, **_weights(site.function))
         )
-        found.append((programs(fit)[0].depth, site.contribution(fit) ** 2, fit))
+        # Coefficients that rounding left nothing of cost no level here, but may once the polynomial was trained.
+        depth = max(programs(fit)[0].depth, least_depth(fit.degree))
+        found.append((depth, site.contribution(fit) ** 2, fit))
     return found
