@@ -11,7 +11,7 @@ import math
 import shutil
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Case:
         power: in place of each soft-max.
         client: module path of what the client computes in clear.
         gap: how far below its twin the accuracy may be, or above it the perplexity by ratio.
+        looked: training inputs that ranges are measured on, beside all held-out ones.
     """
 
     setting: str
@@ -51,6 +52,7 @@ class Case:
     power: int = field(default=16)
     client: str | None = field(default=None)
     gap: float = field(default=0.01)
+    looked: int = field(default=50_000)
 
 
 CASES = {
@@ -72,6 +74,7 @@ def main(name: str, options: list[str]) -> None:
     recipe = RECIPES[name].shortened(share) if share != 1 else RECIPES[name]
     began = time.process_time()
     data, test = recipe.data()
+    data = replace(data, train=Part(inputs=data.train.inputs[: case.looked], targets=data.train.targets[: case.looked]))
     twin = Transformer(recipe.twin[0], generator(0, "twin"))
     folder = marked(f"{name}-converted", share)
     restore(_trained(marked(f"{name}-twin", share)), twin)

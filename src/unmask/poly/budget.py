@@ -24,6 +24,10 @@ DEGREES = (2, 3, 4, 7, 15, 31, 63)
 """By default the least depths, and within one the highest degree."""
 
 
+EXACT = 1e-6
+"""Relative error below which no higher degree is tried at a pole."""
+
+
 class _Weights(TypedDict, total=False):
     floor: float
     relative: bool
@@ -106,7 +110,7 @@ def choose(
     names = [site.name for site in sites]
     if not sites or len(set(names)) != len(names):
         raise BadInput("sites", names, "are missing or share a name", "give each its own")
-    options = [_options(site, (*degrees, *(poles if _pole(site.function) else ()))) for site in sites]
+    options = [_options(site, degrees, poles) for site in sites]
     least = sum(min(depth for depth, _, _ in each) for each in options)
     if budget < least:
         rule = f"is below {least}, the least for {len(sites)} sites with these degrees"
@@ -140,15 +144,22 @@ def _weights(function: str) -> _Weights:
     return {"floor": 0.5, "relative": True} if _pole(function) else {}
 
 
-def _options(site: Site, degrees: Sequence[int]) -> list[tuple[int, float, Polynomial]]:
-    found = []
-    for degree in degrees:
-        fit = (
-            minimax(site.function, site.interval, degree)
-            if site.samples is None
-            else weighted(site.function, site.interval, degree, site.samples, **_weights(site.function))
-        )
-        # Coefficients that rounding left nothing of cost no level here, but may once the polynomial was trained.
-        depth = max(programs(fit)[0].depth, least_depth(fit.degree))
-        found.append((depth, site.contribution(fit) ** 2, fit))
+def _options(site: Site, degrees: Sequence[int], poles: Sequence[int]) -> list[tuple[int, float, Polynomial]]:
+    found = [_option(site, degree) for degree in degrees]
+    if _pole(site.function):
+        least = float(target(site.function)(np.array([site.interval[1]]))[0])
+        for degree in poles:
+            if found[-1][2].error < EXACT * least:
+                break
+            found.append(_option(site, degree))
     return found
+
+
+def _option(site: Site, degree: int) -> tuple[int, float, Polynomial]:
+    fit = (
+        minimax(site.function, site.interval, degree)
+        if site.samples is None
+        else weighted(site.function, site.interval, degree, site.samples, **_weights(site.function))
+    )
+    # Coefficients that rounding left nothing of cost no level here, but may once the polynomial was trained.
+    return max(programs(fit)[0].depth, least_depth(fit.degree)), site.contribution(fit) ** 2, fit

@@ -51,11 +51,16 @@ class Range:
         return Range(low=low, high=high, sample=torch.cat([self.sample, other.sample]))
 
     def widened(self, margin: float) -> tuple[float, float]:
-        """Return the interval, longer by the factor `margin` about its middle; a positive one stays positive."""
+        """Return the interval, longer by the factor `margin` about its middle.
+
+        A positive range that would reach zero is widened by the factor at both ends: what spreads over orders of
+        magnitude goes beyond them by a factor.
+        """
         half = 0.5 * margin * max(self.high - self.low, 1e-6)
         middle = 0.5 * (self.low + self.high)
-        low = self.low / margin if self.low > 0 and middle - half <= 0 else middle - half
-        return (low, middle + half)
+        if self.low > 0 and middle - half <= 0:
+            return (self.low / margin, self.high * margin)
+        return (middle - half, middle + half)
 
 
 @dataclass(frozen=True, kw_only=True)
