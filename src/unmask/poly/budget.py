@@ -161,5 +161,7 @@ def _option(site: Site, degree: int) -> tuple[int, float, Polynomial]:
         if site.samples is None
         else weighted(site.function, site.interval, degree, site.samples, **_weights(site.function))
     )
-    # Coefficients that rounding left nothing of cost no level here, but may once the polynomial was trained.
-    return max(programs(fit)[0].depth, least_depth(fit.degree)), site.contribution(fit) ** 2, fit
+    depth = programs(fit)[0].depth
+    if _pole(site.function):  # no symmetry: last coefficients are nothing by rounding, and may grow in training
+        depth = max(depth, least_depth(fit.degree))
+    return depth, site.contribution(fit) ** 2, fit
