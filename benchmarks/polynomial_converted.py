@@ -44,6 +44,8 @@ class Case:
         power: in place of each soft-max.
         client: module path of what the client computes in clear.
         gap: how far below its twin the accuracy may be, or above it the perplexity by ratio.
+        margin: factor from what training and held-out inputs reach to an interval. Above the 1.4 of pretrained
+            encoders: a high degree is worth nothing a little beyond its interval.
         looked: training inputs that ranges are measured on, beside all held-out ones.
     """
 
@@ -52,6 +54,7 @@ class Case:
     power: int = field(default=16)
     client: str | None = field(default=None)
     gap: float = field(default=0.01)
+    margin: float = field(default=2.0)
     looked: int = field(default=50_000)
 
 
@@ -79,7 +82,7 @@ def main(name: str, options: list[str]) -> None:
     folder = marked(f"{name}-converted", share)
     restore(_trained(marked(f"{name}-twin", share)), twin)
     model = polynomial(case, twin, data)
-    plan = Plan(budget=case.budget, margin=1.4, settle=1)
+    plan = Plan(budget=case.budget, margin=case.margin, settle=1)
     stages = convert(model, data, plan, folder, say=leaving(option(options, "seconds", math.inf)))
     result = {
         "model": folder.name,
