@@ -47,7 +47,7 @@ class Case:
         margin: factor from what training and held-out inputs reach to an interval. Above the 1.4 of pretrained
             encoders: a high degree is worth nothing a little beyond its interval.
         told: what has to be said of how the test part was used.
-        looked: training inputs that ranges are measured on, beside all held-out ones.
+        looked: training inputs, and as many held-out ones at most, that ranges are measured on.
     """
 
     setting: str
@@ -83,7 +83,7 @@ def main(name: str, options: list[str]) -> None:
     recipe = RECIPES[name].shortened(share) if share != 1 else RECIPES[name]
     began = time.process_time()
     data, test = recipe.data()
-    data = replace(data, train=Part(inputs=data.train.inputs[: case.looked], targets=data.train.targets[: case.looked]))
+    data = replace(data, train=_first(data.train, case.looked), held=_first(data.held, case.looked))
     twin = Transformer(recipe.twin[0], generator(0, "twin"))
     folder = marked(f"{name}-converted", share)
     restore(_trained(marked(f"{name}-twin", share)), twin)
@@ -196,6 +196,10 @@ def _rows(name: str, told: dict[str, Any]) -> list[Row]:
             **common,
         ),
     ]
+
+
+def _first(part: Part, count: int) -> Part:
+    return Part(inputs=part.inputs[:count], targets=part.targets[:count])
 
 
 def _most(part: Part) -> float:

@@ -214,6 +214,9 @@ def test_centred_powers_do_not_feel_what_is_added_to_a_row_and_divide_by_less() 
             raised = (1 + float(site.gain[0].detach()) * (slow - float(site.centre[0].detach())) / 16) ** 16
             torch.testing.assert_close(site(given)[1, 0, 3, :4].double(), raised / raised.sum(), atol=1e-4, rtol=1e-4)
             assert site.levels(4) == PowerSoftmax(2, 16).levels(4) + 1
+            again = PowerSoftmax(2, 16, epsilon=1e-6)
+            again.load_state_dict(site.state_dict())
+            assert torch.equal(again(given), site(given))
     assert reach[0] < 0.01 * reach[1]
 
 

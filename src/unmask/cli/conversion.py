@@ -197,7 +197,9 @@ def _start(
         rebuilt = _rebuilt(given, options)
         return began, rebuilt.model, replace(data, prepare=rebuilt.prepare), rebuilt.teacher
     example = given.train.inputs[:EXAMPLES]
-    converted = Converted(original.module, pretrained.call, example, client=pretrained.client, power=POWER)
+    converted = Converted(
+        original.module, pretrained.call, example, client=pretrained.client, power=POWER, centred=True
+    )
     return began, converted, data, original
 
 

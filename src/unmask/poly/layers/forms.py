@@ -41,7 +41,9 @@ class PowerSoftmax(nn.Module):
         super().__init__()
         if power < 2 or power & (power - 1):
             raise BadInput("power", power, "is no power of two", "give 2, 4, 8, 16 or 32")
-        self.power, self.epsilon, self.centred = power, epsilon, centred
+        self.power, self.epsilon = power, epsilon
+        # In the checkpoint: a conversion that is gone on with stays what it was.
+        self.register_buffer("centring", torch.tensor(centred))
         self.gain = nn.Parameter(torch.ones(heads))
         self.centre = nn.Parameter(torch.zeros(heads))
         self.inverse = Activation("inverse")
@@ -82,6 +84,11 @@ class PowerSoftmax(nn.Module):
             raised = raised.square()
         count = visible.sum(-1, keepdim=True).clamp_min(1)
         return raised * (self.inverse(raised.sum(-1, keepdim=True) / count + self.epsilon) / count)
+
+    @property
+    def centred(self) -> bool:
+        """Whether rows lose their mean."""
+        return bool(self.centring)
 
     def _moved(self, scores: Tensor, visible: Tensor) -> Tensor:
         x = scores.masked_fill(~visible, 0.0)
