@@ -48,6 +48,7 @@ class Case:
             encoders: a high degree is worth nothing a little beyond its interval.
         told: what has to be said of how the test part was used.
         looked: training inputs, and as many held-out ones at most, that ranges are measured on.
+        tested: test inputs, the first ones.
     """
 
     setting: str
@@ -58,6 +59,7 @@ class Case:
     margin: float = field(default=2.0)
     told: str = field(default="")
     looked: int = field(default=50_000)
+    tested: int = field(default=50_000)
 
 
 CASES = {
@@ -84,6 +86,7 @@ def main(name: str, options: list[str]) -> None:
     began = time.process_time()
     data, test = recipe.data()
     data = replace(data, train=_first(data.train, case.looked), held=_first(data.held, case.looked))
+    test = _first(test, case.tested)
     twin = Transformer(recipe.twin[0], generator(0, "twin"))
     folder = marked(f"{name}-converted", share)
     restore(_trained(marked(f"{name}-twin", share)), twin)
