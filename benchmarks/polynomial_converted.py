@@ -70,7 +70,26 @@ CASES = {
         told="not a fresh part: a margin of 1.4 with degrees to 511 had left 1 and 2 of the same 500 outside",
     ),
     "fashion": Case(setting="vision transformer of 2 layers on Fashion-MNIST", budget=90, gap=0.005),
-    "lm": Case(setting="decoder of 6 layers, Brown to WikiText", budget=260, power=64, client="embedding", gap=1.02),
+    "lm": Case(
+        setting="decoder of 6 layers, Brown to WikiText",
+        budget=260,
+        power=64,
+        client="embedding",
+        gap=1.02,
+        margin=3.0,
+        looked=600,
+        tested=2000,
+    ),
+    "lm-12": Case(
+        setting="decoder of 12 layers, Brown to WikiText",
+        budget=500,
+        power=64,
+        client="embedding",
+        gap=1.05,
+        margin=3.0,
+        looked=600,
+        tested=2000,
+    ),
 }
 
 
