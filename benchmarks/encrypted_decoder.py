@@ -41,7 +41,7 @@ from unmask.rng import generator
 LOG = RESULTS / "encrypted-decoder.jsonl"
 COMMAND = "python -m benchmarks.encrypted_decoder measure"
 OPENFHE = {"openfhe": "1.6.1.0.22.4"}
-WORDS, LENGTH, HELD, CALIBRATING = 512, 16, 2000, 512
+WORDS, LENGTH, HELD, CALIBRATING, WINDOWS = 512, 16, 2000, 512, 36_000
 FOLDER = WORK / "decoder"
 FORM = Form(
     kind="decoder",
@@ -62,7 +62,7 @@ def data() -> tuple[Data, Part, tuple[str, ...]]:
     words = ("<other>", *(word for word, _ in Counter(stream).most_common(WORDS - 1)))
     numbers = {word: number for number, word in enumerate(words)}
     coded = torch.tensor([numbers.get(word, 0) for word in stream])
-    count = (len(coded) - 1) // LENGTH
+    count = min(WINDOWS, (len(coded) - 1) // LENGTH)
     inputs, targets = (coded[start : start + count * LENGTH].view(count, LENGTH) for start in (0, 1))
     order = torch.randperm(count, generator=generator(0, "windows"))
     test, held, train = (
