@@ -145,7 +145,7 @@ def rows() -> list[Row]:
             n=len(held),
             seconds=0.0,
             reason=f"predicted {line['predicted']:.0f} s of one core and {line['predicted memory'] / 1e9:.1f} GB; "
-            f"measured {line['processor']:.0f} s, serialising for decryption included, and {line['peak'] / 1e9:.1f} GB; "
+            f"measured {line['processor']:.0f} s, serialising included, and {line['peak'] / 1e9:.1f} GB; "
             f"load {line['load']:.1f}",
             **share,
         ),
