@@ -113,8 +113,8 @@ class Costs:
         return self._seconds(level + 1, level + 1, level + 1) + self.speed.encode * self.parameters.slots * 1e-9
 
     def bootstrap(self) -> float:
-        """A refreshed ciphertext: as many rotations near the top as the note's 36 to 40 s of one core say."""
-        return 130 * self.rotation(max(1, self.parameters.levels - 4))
+        """A refreshed ciphertext: as many rotations near the top as 0.60 s of one core at N = 2^12 say."""
+        return 40 * self.rotation(max(1, self.parameters.levels - 4))
 
     @property
     def call(self) -> float:
