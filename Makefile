@@ -16,7 +16,7 @@ help:
 	@echo "make format                 format the code"
 	@echo "make docs                   build the documentation into site/"
 	@echo "make bench TOPIC=gradients  measure a topic again and rewrite benchmarks/results/"
-	@echo "make bars                   print every measured row; fails if one falls short; computes nothing"
+	@echo "make bars                   print every measured row; fails if one falls short (ARGS=--short: only those)"
 	@echo "make clean                  remove caches and built files; .venv, runs and results stay"
 
 $(STAMP)-venv:
@@ -74,7 +74,7 @@ bench: topic $(STAMP)-bench
 	$(BIN)/python -m benchmarks.docs_tables
 
 bars: $(STAMP)-run
-	$(BIN)/python -m benchmarks.bars
+	$(BIN)/python -m benchmarks.bars $(ARGS)
 
 clean:
 	rm -rf site dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -86,10 +86,10 @@ def test_versions_pass_over_what_is_not_installed():
     assert set(found) == {"python", "torch"}
 
 
-def printed(folder):
-    console = Console(width=200, record=True, file=None, quiet=False, no_color=True)
+def printed(folder, width=200, **options):
+    console = Console(width=width, record=True, file=None, quiet=False, no_color=True)
     with console.capture() as capture:
-        code = bars.main(folder, console)
+        code = bars.main(folder, console, **options)
     return code, capture.get()
 
 
@@ -103,6 +103,18 @@ def test_bars_print_every_row_and_fail_on_a_short_one(tmp_path):
     assert code == 1
     assert "layer 0, query" in text
     assert "[sentences]" in text
+    assert "2 rows, 1 short." in text
+
+
+def test_bars_in_a_narrow_terminal_are_lines_and_can_be_those_that_fall_short(tmp_path):
+    save("gradients", [ROW, SHORT], folder=tmp_path)
+    code, text = printed(tmp_path, 1000 // 8)
+    assert code == 1
+    assert text.count("ok   ") == text.count("SHORT") == 1
+    assert "bar " in text
+    code, text = printed(tmp_path, 1000 // 8, short_only=True)
+    assert code == 1
+    assert "ok   " not in text
     assert "2 rows, 1 short." in text
 
 
