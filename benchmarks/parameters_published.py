@@ -11,9 +11,11 @@ from benchmarks.harness import threads
 from benchmarks.parameters_infinite import distances
 from benchmarks.parameters_ordinary import CASES, NEAR, attacked, base, lines, trained
 from benchmarks.rows import Row
+from unmask.attack import Attack
 from unmask.attacks.weights.dual_matching import DualMatching
 from unmask.attacks.weights.stationarity import Stationarity
 from unmask.errors import BadInput
+from unmask.weights import WeightsObservation
 
 COMMAND = "python -m benchmarks.parameters_published"
 PUBLISHED = {
@@ -39,7 +41,8 @@ def published(name: str) -> list[Row]:
     assert victim.secret is not None
     ours = sum(e is not None and e < NEAR for e in known["errors"]) / CASES[name].count
     secret, rows, seconds = victim.secret.pixels.double(), [], known["seconds"]
-    for attack, limit in zip((DualMatching(), Stationarity(count=len(secret))), PUBLISHED[name], strict=True):
+    attacks: tuple[Attack[WeightsObservation], ...] = (DualMatching(), Stationarity(count=len(secret)))
+    for attack, limit in zip(attacks, PUBLISHED[name], strict=True):
         if not limit:
             continue
         found, note, spent = attacked(victim, False, limit, attack)
