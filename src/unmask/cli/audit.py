@@ -18,7 +18,8 @@ from unmask.errors import BadInput
 
 SURFACE = (
     "What the adversary sees: gradient (default, unless a defence fits another), attention (activations of one "
-    "forward pass), or parameters (weights before and after training on images)."
+    "forward pass), store (answers to queries over a text's keys and values), answer (what a causal model writes on a "
+    "prompt with the text in it), or parameters (weights before and after training on images)."
 )
 IMAGES = (
     "Private images: a folder of pictures or of .parquet files, or an idx file; with --model vit-demo, a .safetensors "
@@ -65,6 +66,9 @@ def command(
     missing: options.Missing = 0.0,
     positions: options.Positions = Known.KNOWN,
     permuted: options.Permuted = False,
+    queries: options.Queries = None,
+    prompt: options.Prompt = None,
+    answer_tokens: options.AnswerTokens = None,
     defence: defences.Option = None,
     budget: Annotated[str | None, typer.Option(help="Time for everything, such as 5m; default: no limit.")] = None,
     cell_seconds: Annotated[str, typer.Option(help="Time for one attack on one text or batch.")] = "60s",
@@ -100,6 +104,9 @@ def command(
         missing=missing,
         positions=positions,
         permuted=permuted,
+        queries=queries,
+        prompt=prompt,
+        answer_tokens=answer_tokens,
     )
     request = Request(
         model=model,
