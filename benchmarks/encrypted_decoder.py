@@ -187,7 +187,10 @@ def rows() -> list[Row]:
 
 
 def _judged(meta: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in meta["test"].items()) + ", held-out windows"
+    return (
+        ", ".join(f"{name} {value:.3g}" for name, value in meta["test"].items())
+        + ", held-out windows, of whose words 0.348 are outside the 512"
+    )
 
 
 if __name__ == "__main__":
