@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from benchmarks.parameters_ordinary import COUNTS, LOG, NEAR, WIDTHS, Line, lines
+from benchmarks.parameters_ordinary import LOG, NEAR, Line, lines
 
 FIGURE = Path(__file__).parents[1] / "docs" / "attacks" / "weights-curves.svg"
+COUNT, WIDTH = 20, 2048
+"""Number of images of the curve over width, and width of that over the number."""
 FLOOR = 1e-4
 """Least error that is drawn."""
 NONE = 20.0
@@ -29,12 +31,14 @@ def draw(known: dict[str, Line]) -> None:
     mpl.rcParams["svg.hashsalt"] = "unmask"
     import matplotlib.pyplot as plt
 
+    points = {(line["count"], line["hidden"][0]): line for line in known.values() if len(line["hidden"]) == 1}
+    over_width = sorted((width, line) for (count, width), line in points.items() if count == COUNT)
+    over_count = sorted((count, line) for (count, width), line in points.items() if width == WIDTH)
     figure, panels = plt.subplots(1, 3, figsize=(13, 4.2))
-    for axes, prefix, places, label in (
-        (panels[0], "width", WIDTHS, "width of the hidden layer, N = 20"),
-        (panels[1], "count", tuple(COUNTS), "number of images, width 2048"),
+    for axes, shown, label in (
+        (panels[0], over_width, f"width of the hidden layer, N = {COUNT}"),
+        (panels[1], over_count, f"number of images, width {WIDTH}"),
     ):
-        shown = [(place, known[f"{prefix}-{place}"]) for place in places if f"{prefix}-{place}" in known]
         at = [place for place, _ in shown]
         axes.loglog(at, [median(errors(line)) for _, line in shown], "-o", ms=4, label="median error")
         axes.loglog(at, [errors(line)[-1] for _, line in shown], "--o", ms=4, color="C0", label="largest error")
@@ -45,14 +49,12 @@ def draw(known: dict[str, Line]) -> None:
         axes.set_xlabel(label)
         axes.legend(fontsize=8)
     panels[0].set_ylabel("L2 error of an image; 1 - cosine of kernels")
-    for place in COUNTS:
-        line = known.get(f"count-{place}")
-        if line:
-            found = errors(line)
-            rank = [(index + 1) / len(found) for index in range(len(found))]
-            panels[2].semilogy(rank, found, label=f"N = {place}")
+    for count, line in over_count:
+        found = errors(line)
+        rank = [(index + 1) / len(found) for index in range(len(found))]
+        panels[2].semilogy(rank, found, label=f"N = {count}")
     panels[2].axhline(NEAR, color="0.5", lw=0.8, label=f"L2 {NEAR:g}")
-    panels[2].set_xlabel("share of the images, best first, width 2048")
+    panels[2].set_xlabel(f"share of the images, best first, width {WIDTH}")
     panels[2].set_ylabel("L2 error")
     panels[2].legend(fontsize=8)
     for axes in panels:

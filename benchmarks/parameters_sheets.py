@@ -1,6 +1,6 @@
 """Sheets of pictures for the pages: `python -m benchmarks.parameters_sheets [pairs | distilled]`.
 
-`pairs`: originals of a training of 50 images over what the attack read, and over what it reads from the
+`pairs`: originals of a training of 20 images over what the attack read, and over what it reads from the
 change dealt to other neurons; ten of them, at equal steps of the error. `distilled`: ten of 500 originals
 over ten images of KIP and ten of RKIP. Pixels are those of Fashion-MNIST (MIT licence).
 """
@@ -35,7 +35,7 @@ def matched(secret: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
     return guess, errors
 
 
-def pairs(name: str = "50") -> bytes:
+def pairs(name: str = "20") -> bytes:
     """Return the sheet of one training."""
     victim, *_ = trained(CASES[name])
     assert victim.secret is not None
