@@ -9,7 +9,7 @@ import torch
 @cache
 def native() -> bool:
     """Return whether this processor multiplies bfloat16 by instructions of its own."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 

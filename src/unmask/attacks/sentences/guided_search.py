@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from unmask.attacks.rough import rough
 from unmask.attacks.sentences.neighbours import reorderings
 from unmask.public import Place, PublicModel
 
@@ -159,8 +160,9 @@ class GuidedSearch:
         tokens = torch.cat(chosen, 1)
         where, tokens = self.free.repeat_interleave(tokens.shape[1]), tokens.flatten()
         if self.goal.first_alone:
-            watched = self.model.watched_inputs(current, where, tokens, self.place)
-            best = self.goal.distance(watched[:, None]).argsort()[:REPLAYED]
+            with rough():
+                watched = self.model.watched_inputs(current, where, tokens, self.place)
+            best = self.goal.distance(watched[:, None].to(self.model.embedding().dtype)).argsort()[:REPLAYED]
             where, tokens = where[best], tokens[best]
         trials = current.repeat(len(tokens), 1)
         trials[torch.arange(len(trials)), where] = tokens

@@ -124,8 +124,9 @@ class LastAttention:
             rows = found.transpose(0, 1).flatten(1)
             return (rows[source] - shifts[source] + shifts).view(len(orders), n, heads, width).transpose(1, 2)
 
-        three = (moved(t, w) for t, (w, _) in zip((self.queries, self.keys, self.values), self.maps, strict=True))
-        return F.scaled_dot_product_attention(*three).transpose(1, 2).flatten(2)
+        three = zip((self.queries, self.keys, self.values), self.maps, strict=True)
+        query, key, value = (moved(found, weight) for found, (weight, _) in three)
+        return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
 def attention_places(model: PublicModel, place: Place) -> tuple[Place, Place, Place] | None:

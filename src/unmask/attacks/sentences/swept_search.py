@@ -1,6 +1,7 @@
 """Find a sentence behind the span of an attention output whose heads are full."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -122,7 +123,8 @@ class SweptSearch:
 
     def _losses(self, metric: Evidence, sentences: Tensor) -> Tensor:
         self.replays += len(sentences)
-        return metric.of_sequences(sentences)
+        with nullcontext() if metric is self.plain else rough():
+            return metric.of_sequences(sentences)
 
     def _round(
         self, metric: Evidence, current: Tensor, ranking: WordRanking, kept: Tensor, stuck: int
