@@ -74,10 +74,7 @@ def rows() -> list[Row]:
         found = [replace(row, holds=False) for row in found]
     some = f"{base}, the cells that only [CLS] reaches ({', '.join(VECTOR)})"
     for key in ("rouge1", "exact_match"):
-        reason = (
-            f"the gradient has rank one; ended after {SHORTER:.0f} s of one core at the latest; measured when five "
-            "times as many words were screened as now"
-        )
+        reason = f"the gradient has rank one; ended after {SHORTER:.0f} s of one core at the latest"
         found.append(replace(_row(some, key, 0, last, reason), bar="reported", holds=True))
     if more:
         setting = f"MiniLM, single linear components, B=1, all {len(everything)} runs in the log"
