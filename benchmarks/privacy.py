@@ -6,11 +6,14 @@ from benchmarks import (
     privacy_accounting,
     privacy_audit,
     privacy_decoding,
+    privacy_frozen,
     privacy_gradient,
     privacy_releases,
     privacy_selftest,
+    privacy_shared,
     privacy_smollm,
     privacy_training,
+    privacy_words,
 )
 from benchmarks.parts import run
 
@@ -26,6 +29,9 @@ PARTS = {
     "smollm": privacy_smollm.rows,
     "training": privacy_training.rows,
     "gradient": privacy_gradient.rows,
+    "shared": privacy_shared.rows,
+    "words": privacy_words.rows,
+    "frozen": privacy_frozen.rows,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from unmask.attack import Attack
-from unmask.auditor import defended, prepare
+from unmask.auditor import defended, prepare, shared_plan
 from unmask.auditor.defaults import fitting, strongest_all
 from unmask.auditor.loop import Finished, Step, run
 from unmask.auditor.plan import BASELINE, STRONGEST, Plan, Role, SeenCell, spread
@@ -22,14 +22,19 @@ from unmask.report.kinds import TEXT
 from unmask.report.rows import Row, rows
 from unmask.surface import Surface
 from unmask.surfaces.activation import ActivationSurface
+from unmask.surfaces.answer import AnswerSurface
 from unmask.surfaces.gradient import GradientSurface
 from unmask.surfaces.published_weights import PublishedWeights
+from unmask.surfaces.store import StoreSurface
 from unmask.victim import Secret
 from unmask.victims import demo, hf
 from unmask.victims.corpora import Example, from_lines, from_parquet, private
 from unmask.victims.mechanism import TorchMechanism
 from unmask.victims.secrets import Encode, secrets
 from unmask.victims.torch_model import TorchModel
+
+Described = GradientSurface | ActivationSurface | PublishedWeights | StoreSurface | AnswerSurface
+"""Surfaces that a model of texts, or weights, can be audited on."""
 
 
 @runtime_checkable
@@ -222,7 +227,9 @@ def plan_of(
 
 
 def cells_of(
-    who: Audited, surface: GradientSurface | ActivationSurface, selections: Sequence[str]
+    who: Audited,
+    surface: GradientSurface | ActivationSurface | StoreSurface | AnswerSurface,
+    selections: Sequence[str],
 ) -> tuple[SeenCell, ...]:
     """Return one cell for each selection of what a surface shows.
 
@@ -236,6 +243,8 @@ def cells_of(
     """
     if isinstance(surface, ActivationSurface):
         return prepare.activation_cells(who.model, surface, selections)
+    if isinstance(surface, StoreSurface | AnswerSurface):
+        return shared_plan.shared_cells(who.model, who.encode, surface, selections)
     return prepare.cells(who.model, surface, selections)
 
 
@@ -255,7 +264,7 @@ def audit(
     *,
     labels: Sequence[int] | None = None,
     select: str | Sequence[str] = prepare.GRID,
-    surface: GradientSurface | ActivationSurface | PublishedWeights = GradientSurface(),  # noqa: B008 - frozen
+    surface: Described = GradientSurface(),  # noqa: B008 - frozen
     attacks: Sequence[str | Attack[Any]] | None = None,
     baseline: str | Attack[Any] | None = None,
     baseline_cells: int = 2,
@@ -305,7 +314,7 @@ def audit(
     """
     if isinstance(surface, PublishedWeights):
         raise BadInput("surface", surface.name, "shows images, no texts", "call unmask.audit_weights")
-    if isinstance(surface, ActivationSurface) and batch != 1:
+    if not isinstance(surface, GradientSurface) and batch != 1:
         raise BadInput("batch", batch, "texts in one forward pass are not told apart", "give 1")
     who = subject(model, seed=seed)
     private_texts = examples(texts, labels, seed=seed)[:limit]

@@ -269,3 +269,6 @@ class PublicModel(Protocol):
 
     def next_token_logits(self, ids: Tensor) -> Tensor | None:
         """Return (C, V) logits of the token after ids (C, n), or None if the model is no language model."""
+
+    def following_logits(self, ids: Tensor, count: int) -> Tensor | None:
+        """Return (C, count, V) logits of the token after each of the last `count` of ids (C, n), or None as above."""

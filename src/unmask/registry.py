@@ -37,6 +37,11 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "noisy-tokens": "unmask.surfaces.noisy_tokens:NoisyTokenSurface",
         "released-attention": "unmask.surfaces.released_attention:ReleasedAttentionSurface",
         "parameters": "unmask.surfaces.published_weights:PublishedWeights",
+        "store": "unmask.surfaces.store:StoreSurface",
+        "noisy-store": "unmask.surfaces.private_store:NoisyReadSurface",
+        "store-state": "unmask.surfaces.private_store:LinearStateSurface",
+        "answer": "unmask.surfaces.answer:AnswerSurface",
+        "bounded-answer": "unmask.surfaces.bounded_answer:BoundedAnswerSurface",
     },
     Group.ATTACK: {
         "span": "unmask.attacks.span:SpanSearch",
@@ -54,6 +59,8 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "dual-matching": "unmask.attacks.weights.dual_matching:DualMatching",
         "stationarity": "unmask.attacks.weights.stationarity:Stationarity",
         "parameter-span": "unmask.attacks.weights.parameter_span:ParameterSpan",
+        "record-match": "unmask.attacks.shared.record_match:RecordMatch",
+        "span-guess": "unmask.attacks.shared.span_guess:SpanGuess",
     },
     Group.DEFENCE: {
         "perturb": "unmask.defences.perturb:Perturb",
@@ -61,6 +68,9 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "dp-attention": "unmask.defences.dp_attention:DpAttention",
         "encryption": "unmask.defences.encryption:Encryption",
         "token-noise": "unmask.defences.noisy_tokens:NoisyTokens",
+        "noisy-read": "unmask.defences.private_store:NoisyReads",
+        "linear-state": "unmask.defences.private_store:LinearStates",
+        "bounded-decoding": "unmask.defences.bounded_decoding:BoundedDecodings",
     },
 }
 

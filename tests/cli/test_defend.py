@@ -13,10 +13,12 @@ from unmask.cli import defend as defend_command
 from unmask.defences.training import loop, self_test
 from unmask.defences.training.check import Check
 from unmask.defences.training.loop import CHECKPOINT
+from unmask.defences.training.plan import Training
 from unmask.defend import defend
 from unmask.errors import BadInput, StorageError
 from unmask.report import comparison
 from unmask.report.folder import load
+from unmask.victims import hf
 from unmask.victims.module import Subject
 
 
@@ -106,7 +108,7 @@ def test_a_training_that_was_cut_off_goes_on(usual: list[object], data: Path, tm
             raise Cut
 
     guard = defend_command.defences.parse("dp-sgd:noise=2.0,clip=0.5,delta=0.01")
-    training = defend_command.Training(batch=40, epochs=3.0, train="1.*+head")
+    training = Training(batch=40, epochs=3.0, train="1.*+head")
     with pytest.MonkeyPatch.context() as patch:
         clock = iter(range(0, 100_000, 100))
         patch.setattr(loop.time, "monotonic", lambda: float(next(clock)))
@@ -159,7 +161,7 @@ def test_a_plain_module_is_written_as_weights(tmp_path: Path) -> None:
     plain = Subject(model=who.model, encode=who.encode)
     texts, labels = zip(*TEXTS, strict=True)
     guard = defend_command.defences.parse("dp-sgd:noise=2.0,delta=0.01")
-    training = defend_command.Training(batch=3, epochs=1.0, train="head")
+    training = Training(batch=3, epochs=1.0, train="head")
     done = defend(plain, texts, labels=labels, out=tmp_path / "m", defence=guard, training=training)
     assert (done.path / "model.safetensors").is_file() and (done.path / "defence.json").is_file()
 
@@ -252,3 +254,75 @@ def test_a_defence_of_activations_chooses_its_surface(
     assert "void here" in page and "Must look alike" in page
     code, _, err = run(*audit, "--surface", "gradient")
     assert code == 2 and "--surface attention" in err
+
+
+@pytest.mark.parametrize(
+    ("defence", "model", "fact"),
+    [
+        ("noisy-read:epsilon=1", "bert", "Scores are clipped to 1"),
+        ("linear-state:epsilon=1", "bert", "It sees a state of 64 public random features"),
+        ("bounded-decoding:epsilon=1", "gpt2", "Each token is drawn from a mixture"),
+    ],
+)
+def test_a_defence_of_what_others_may_ask_chooses_its_surface(
+    run: Run, models: Path, texts: Path, tmp_path: Path, defence: str, model: str, fact: str
+) -> None:
+    audit = ["audit", "--model", models / model, "--texts", texts, "--limit", "1", "--defence", defence]
+    audit += ["--answer-tokens", "4", "--prompt", "the {} and"] if model == "gpt2" else ["--queries", "20"]
+    code, out, _ = run(*audit, "--dry-run", "--json")
+    plan = json.loads(out)
+    assert code == 0 and plan["defences"][0].startswith(f"{defence.partition(':')[0]}: VOID")
+    assert plan["threat_model"][2].startswith(fact)
+    code, out, err = run(*audit, "--cell-seconds", "2s", "--out", tmp_path / "run")
+    assert (code, err) == (0, "") and "Report: " in out
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "void here" in page and "Must look alike" in page
+    code, _, err = run(*audit[:-4], "--defence", defence, "--surface", "gradient")
+    assert code == 2 and "does not protect gradient" in err
+
+
+def test_an_undefended_store_gives_the_text_away(run: Run, models: Path, texts: Path, tmp_path: Path) -> None:
+    audit = ["audit", "--model", models / "bert", "--texts", texts, "--limit", "2", "--surface", "store"]
+    code, out, err = run(*audit, "--select", "0.heads.2", "--out", tmp_path / "run")
+    assert (code, err) == (0, "")
+    assert "gives the text away exactly" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--surface", "store", "--prompt", "a {}"], "--prompt 'given' has no meaning on the store surface"),
+        (["--surface", "gradient", "--queries", "3"], "--queries 'given' has no meaning on the gradient surface"),
+        (["--surface", "answer", "--prompt", "no place"], "write {} once"),
+        (["--surface", "answer"], "is no model of next tokens"),
+        (["--surface", "store", "--batch", "2"], "--batch 2"),
+        (["--surface", "store", "--select", "1.heads.0"], "one token moves every row"),
+        (["--defence", "noisy-read:epsilon=0"], "epsilon 0"),
+        (["--defence", "linear-state:features=0"], "features 0"),
+        (["--defence", "bounded-decoding:delta=2"], "delta 2"),
+    ],
+)
+def test_what_is_asked_wrongly_is_one_line(
+    run: Run, models: Path, texts: Path, arguments: list[str], said: str
+) -> None:
+    code, out, err = run("audit", "--model", models / "bert", "--texts", texts, *arguments)
+    assert (code, out) == (2, "")
+    assert said in err and err.count("\n") == 1
+
+
+def test_a_head_on_a_frozen_encoder(run: Run, models: Path, data: Path, texts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "private"
+    arguments = ["defend", models / "bert", "--frozen", "--defence", "dp-sgd:noise=4.0,delta=0.01", "--data", data]
+    code, shown, err = run(*arguments, "--epochs", "4", "--test", data, "--out", out)
+    assert (code, err) == (0, "")
+    assert "4 steps over 40 examples" in shown and "Accuracy on --test" in shown
+    kept = json.loads((out / "defence.json").read_text())
+    assert kept["facts"]["trained parameters"] == 66 and kept["training"]["learning_rate"] == 0.03
+    assert kept["facts"]["rate"] == 1.0
+    # What the head reads is remembered: the folder is the model that was measured.
+    again = hf.load(str(out))
+    assert again.model.module.config.unmask_pooling == "mean"
+    audit = ["audit", "--model", out, "--texts", texts, "--limit", "1", "--attack", "stub", "--no-baseline"]
+    assert run(*audit, "--select", "0.value", "--out", tmp_path / "run")[0] == 0
+    code, _, err = run("defend", models / "gpt2", "--frozen", "--data", data, "--out", tmp_path / "other")
+    assert code == 2 and "has no linear classifier" in err

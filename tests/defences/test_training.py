@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from tests.references.broken_steps import FrozenNoise, Mixed, Seeded, breaking, shuffled
-from tests.tiny import TEXTS, fresh
+from tests.tiny import TEXTS, WORDS, fresh
 from unmask.defences.training import accounted as accounts
+from unmask.defences.training import frozen
 from unmask.defences.training import loop as loops
 from unmask.defences.training import self_test as tested
 from unmask.defences.training import step as steps
@@ -26,6 +27,7 @@ from unmask.defences.training.self_test import self_test
 from unmask.defences.training.step import GRID, SLACK, PrivateStep, clipped
 from unmask.errors import BadInput, MissingExtra
 from unmask.privacy.sampling import Randomness
+from unmask.victims import hf
 from unmask.victims.corpora import Example
 from unmask.victims.module import wrap_module
 from unmask.victims.secrets import secrets
@@ -263,3 +265,57 @@ def test_epsilon_is_compared_with_opacus(monkeypatch: pytest.MonkeyPatch) -> Non
     honest = accounts.accountant.epsilon_of
     monkeypatch.setattr(accounts.accountant, "epsilon_of", lambda *how: 0.9 * honest(*how))
     assert not accounts.accounted(training, PRIVACY, 100).passed
+
+
+def _pooled() -> tuple[TorchModel, list]:
+    who = hf.mean_pooled(fresh("bert"))
+    examples = [Example(text=" ".join(WORDS[k : k + 3 + k % 4]), label=k % 2, kind="test") for k in range(24)]
+    return who.model, secrets(examples, who.model, who.encode, batch=1)
+
+
+def test_the_mean_is_over_the_tokens_that_count() -> None:
+    model, own = _pooled()
+    short, long = own[0], own[3]
+    batch = joined([short, long], model.vocabulary.pad or 0)
+    both = model.forward(model.module, batch.ids, batch.mask, None)
+    network = model.module
+    for row, one in enumerate((short, long)):
+        states = network.bert(one.ids).last_hidden_state[0]
+        slow = network.classifier(states.mean(0))
+        torch.testing.assert_close(both[row], slow, rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_on_stored_features_is_trained_as_in_the_whole_model() -> None:
+    model, own = _pooled()
+    training = replace(frozen.settings(len(own), "classifier"), epochs=6.0)
+    assert frozen.head(model, training) == "classifier"
+    assert frozen.head(model, replace(training, dropout=True)) is None
+    assert frozen.head(model, replace(training, train="all")) is None
+    # All examples are in every step and nothing is drawn, so that both ways take the same steps.
+    fast = frozen.train_head(model, own, training, None)
+    slow = train(model, own, training, None)
+    for (name, one), other in zip(fast.state_dict().items(), slow.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, msg=name)
+    assert not torch.equal(fast.classifier.weight, model.module.classifier.weight)
+
+
+def test_a_heads_released_step_is_the_whole_models() -> None:
+    model, own = _pooled()
+    training = replace(frozen.settings(len(own), "classifier"), epochs=2.0)
+    privacy = Privacy(noise=1e-4, clip=0.05, delta=1e-3)
+    fast = frozen.train_head(model, own, replace(training, seed=3), privacy)
+    slow = train(model, own, replace(training, seed=3), privacy)
+    torch.testing.assert_close(fast.classifier.weight, slow.classifier.weight, rtol=1e-3, atol=2e-4)
+
+
+def test_features_do_not_depend_on_the_batch_beyond_rounding() -> None:
+    model, own = _pooled()
+    one = frozen.features(model, own, "classifier", at_once=1)
+    many = frozen.features(model, own, "classifier", at_once=7)
+    torch.testing.assert_close(one, many, rtol=1e-4, atol=1e-5)
+    assert len({tuple(row.tolist()) for row in one}) == len(own)
+
+
+def test_a_model_without_a_linear_head_has_no_mean_to_read() -> None:
+    with pytest.raises(BadInput, match="has no linear classifier"):
+        hf.mean_pooled(fresh("gpt2"))

@@ -216,3 +216,22 @@ def test_decoding_calls_the_model_stops_and_samples_the_mixture() -> None:
         mechanism.mixture(np.array([0.5, 0.1]), np.array([0.5, 0.5]))
     with pytest.raises(BadInput, match="order"):
         BoundedDecoding(epsilon=0.1, delta=1e-5, tokens=5, order=2.0)
+
+
+def test_all_tokens_at_once_are_mixed_as_one_by_one() -> None:
+    rng = np.random.default_rng(4)
+    p, q = rng.dirichlet(np.ones(12) * 0.3, 6), rng.dirichlet(np.ones(12) * 0.3, 6)
+    p[0, 3], q[1, 4] = 0.0, 0.0
+    p, q = p / p.sum(1, keepdims=True), q / q.sum(1, keepdims=True)
+    for replace_span in (False, True):
+        mechanism = BoundedDecoding(epsilon=4.0, delta=1e-5, tokens=6, replace=replace_span)
+        slow = np.stack([mechanism.mixture(one, other) for one, other in zip(p, q, strict=True)])
+        assert np.allclose(mechanism.mixtures(p, q), slow, atol=1e-9)
+        coarse = mechanism.mixtures(p, q, steps=12)
+        assert np.abs(coarse - slow).max() <= 2.0**-12
+        # Fewer halvings keep the bound.
+        with np.errstate(divide="ignore"):
+            worst = np.maximum(
+                renyi_divergence(coarse, q, mechanism.enforced), renyi_divergence(q, coarse, mechanism.enforced)
+            )
+        assert (worst <= mechanism.bound + 1e-12).all()

@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 
+from tests.references.best_attacker import told_one_of_many, told_one_of_two
 from unmask.errors import BadInput
-from unmask.privacy import gaussian, tradeoff, wishart
+from unmask.privacy import audit, gaussian, tradeoff, wishart
 from unmask.privacy.claim import Claim
 from unmask.privacy.words import in_words
 
@@ -56,6 +57,30 @@ def test_advantage_and_success() -> None:
     assert tradeoff.posterior(0.5, 1.0) == pytest.approx(1 / (1 + math.exp(-1)))
     with pytest.raises(BadInput, match="prior"):
         tradeoff.success(0.0, curve)
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 3.0])
+def test_the_best_attacker_on_the_worst_mechanism_reaches_what_is_said_and_refutes_less(epsilon: float) -> None:
+    rng, trials, delta = np.random.default_rng(5), 400_000, 0.01
+    bound = (1 + tradeoff.advantage(epsilon, delta)) / 2
+    won = told_one_of_two(epsilon, delta, trials, rng)
+    low, high = audit.clopper_pearson(round(won * trials), trials, 1e-4)
+    assert low <= bound <= high
+    # Half the epsilon is a claim that this attacker refutes.
+    assert low > (1 + tradeoff.advantage(epsilon / 2, delta / 2)) / 2
+
+
+@pytest.mark.parametrize("count", [2, 10, 100])
+def test_no_attacker_guesses_one_of_many_more_often_than_is_said(count: int) -> None:
+    rng, trials, epsilon, delta = np.random.default_rng(6), 400_000, 1.0, 1e-3
+    won = told_one_of_many(epsilon, delta, count, trials, rng)
+    low, high = audit.clopper_pearson(round(won * trials), trials, 1e-4)
+    bound = tradeoff.success(1 / count, tradeoff.approximate(epsilon, delta))
+    exact = delta + (1 - delta) * math.exp(epsilon) / (math.exp(epsilon) + count - 1)
+    assert low <= exact <= high and exact <= bound + 1e-12
+    # It is near: of many values the best attacker gets most of what the bound leaves.
+    assert exact > 0.7 * bound
+    assert low > tradeoff.success(1 / count, tradeoff.approximate(epsilon / 4, delta / 4))
 
 
 def test_words_state_numbers_scope_and_hopelessness() -> None:

@@ -14,6 +14,8 @@ STRONGEST: Mapping[str, str] = {
     "attention": "activation-span",
     "attention-images": "image-newton",
     "parameters": "closed-neurons",
+    "store": "record-match",
+    "answer": "span-guess",
 }
 """The strongest attack by the surface's name."""
 BASELINE: Mapping[str, str] = {

@@ -18,11 +18,16 @@ from unmask.errors import BadInput
 
 SURFACE = (
     "What the adversary sees: gradient (default, unless a defence fits another), attention (activations of one "
-    "forward pass), or parameters (weights before and after training on images)."
+    "forward pass), store (answers to queries over a text's keys and values), answer (what a causal model writes on a "
+    "prompt with the text in it), or parameters (weights before and after training on images)."
 )
 IMAGES = (
     "Private images: a folder of pictures or of .parquet files, or an idx file; with --model vit-demo, a .safetensors "
     "file of this project, or a folder of a vision transformer."
+)
+PUBLIC = (
+    "Public images of the kind that the model was trained on, which the adversary holds too; the same forms. Attacks "
+    "on deep layers begin at what they learn from them."
 )
 SELECT = (
     "Tensors seen, one cell per option: 0.query, 0.query+1.query, 'layer=0,3 component=key', re:PATTERN, all; "
@@ -38,6 +43,7 @@ def command(
     texts: options.Texts = None,
     data: options.Data = None,
     images: Annotated[Path | None, typer.Option(help=IMAGES)] = None,
+    public_images: Annotated[Path | None, typer.Option(help=PUBLIC)] = None,
     limit: Annotated[int | None, typer.Option(help="Number of texts; default: two gradients' worth.")] = None,
     surface: Annotated[str | None, typer.Option(help=SURFACE)] = None,
     select: Annotated[list[str] | None, typer.Option(help=SELECT)] = None,
@@ -60,6 +66,9 @@ def command(
     missing: options.Missing = 0.0,
     positions: options.Positions = Known.KNOWN,
     permuted: options.Permuted = False,
+    queries: options.Queries = None,
+    prompt: options.Prompt = None,
+    answer_tokens: options.AnswerTokens = None,
     defence: defences.Option = None,
     budget: Annotated[str | None, typer.Option(help="Time for everything, such as 5m; default: no limit.")] = None,
     cell_seconds: Annotated[str, typer.Option(help="Time for one attack on one text or batch.")] = "60s",
@@ -95,6 +104,9 @@ def command(
         missing=missing,
         positions=positions,
         permuted=permuted,
+        queries=queries,
+        prompt=prompt,
+        answer_tokens=answer_tokens,
     )
     request = Request(
         model=model,
@@ -103,6 +115,7 @@ def command(
         texts=texts,
         data=data,
         images=images,
+        public_images=public_images,
         limit=limit,
         surface=seen,
         defences=tuple(defence or ()),
@@ -134,4 +147,8 @@ def _planned(request: Request, files: weights_request.Files) -> Plan:
         return weights_request.plan(request, files)
     if files != weights_request.Files(before=None, after=None):
         raise BadInput("--weights-before", "given", "goes with another surface", "add --surface parameters")
-    return image_request.plan(request) if image_request.pictured(request) else plan(request)
+    if image_request.pictured(request):
+        return image_request.plan(request)
+    if request.public_images is not None:
+        raise BadInput("--public-images", str(request.public_images), "goes with a model of images", "add --images")
+    return plan(request)

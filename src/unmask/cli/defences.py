@@ -24,6 +24,9 @@ SEEN = {
     "dp-attention": ("attention", "0.probabilities.0"),
     "token-noise": ("attention", "grid"),
     "encryption": ("attention", "grid"),
+    "noisy-read": ("store", "0.heads.0"),
+    "linear-state": ("store", "0.heads.0"),
+    "bounded-decoding": ("answer", "grid"),
 }
 """Surface and selection of the audit where a defence fits one surface alone and the user names none."""
 

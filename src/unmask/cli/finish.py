@@ -66,9 +66,21 @@ def preview(plan: Plan, *, json: bool) -> None:
     print(f"Runs: {runs}, {form.seconds(most)} at most")
 
 
+SEEN_AS = {
+    "store": "numbers",
+    "noisy-store": "numbers",
+    "store-state": "numbers",
+    "answer": "tokens",
+    "bounded-answer": "tokens",
+}
+"""What is counted where a cell is no part of the model."""
+
+
 def _size(cell: SeenCell) -> str:
     if isinstance(cell.surface, ActivationSurface):
         return f"{form.count(cell.cell.parameters)} numbers a token"
+    if cell.surface.name in SEEN_AS:
+        return f"{form.count(cell.cell.parameters)} {SEEN_AS[cell.surface.name]}"
     return f"{form.count(cell.cell.parameters)} ({form.percent(cell.cell.share)})"
 
 

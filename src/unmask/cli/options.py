@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +10,17 @@ import typer
 from unmask.errors import BadInput
 from unmask.surface import Release
 from unmask.surfaces.activation import ActivationSurface
+from unmask.surfaces.answer import AnswerSurface
 from unmask.surfaces.gradient import GradientSurface
 from unmask.surfaces.published_weights import PublishedWeights
 from unmask.surfaces.selector import ALL
+from unmask.surfaces.store import StoreSurface
 
-GRADIENT, ATTENTION, PARAMETERS = SURFACES = ("gradient", "attention", "parameters")
+GRADIENT, ATTENTION, PARAMETERS, STORE, ANSWER = SURFACES = ("gradient", "attention", "parameters", "store", "answer")
 """Names of the surfaces that can be audited."""
+
+
+Described = GradientSurface | ActivationSurface | PublishedWeights | StoreSurface | AnswerSurface
 
 
 class Known(StrEnum):
@@ -42,6 +48,9 @@ LearningRate = Annotated[float | None, typer.Option(help="Step size of the local
 Missing = Annotated[float, typer.Option(help="Share of the tokens whose activations are not seen.")]
 Positions = Annotated[Known, typer.Option(help="Whether it is known which tokens those are.")]
 Permuted = Annotated[bool, typer.Option("--permuted", help="Activations come in an unknown order of tokens.")]
+Queries = Annotated[int | None, typer.Option(help="With --surface store: public queries that are asked; default 64.")]
+Prompt = Annotated[str | None, typer.Option(help="With --surface answer: the public prompt, {} for the private text.")]
+AnswerTokens = Annotated[int | None, typer.Option(help="With --surface answer: tokens of the answer; default 24.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
 
@@ -62,7 +71,10 @@ def surface(
     missing: float = 0.0,
     positions: Known = Known.KNOWN,
     permuted: bool = False,
-) -> GradientSurface | ActivationSurface | PublishedWeights:
+    queries: int | None = None,
+    prompt: str | None = None,
+    answer_tokens: int | None = None,
+) -> Described:
     """Return the surface that the options describe.
 
     Args:
@@ -80,6 +92,9 @@ def surface(
         missing: share of the tokens whose rows are not seen.
         positions: whether it is known which.
         permuted: whether rows come in an unknown order.
+        queries: queries to a store, or None for the default.
+        prompt: public prompt of an answer, or None for the default.
+        answer_tokens: tokens of an answer, or None for the default.
 
     Raises:
         BadInput: if the surface is unknown, a value is out of its range, or belongs to another surface.
@@ -94,13 +109,23 @@ def surface(
         "--learning-rate": learning_rate is not None,
     }
     of_activations = {"--missing": missing != 0, "--positions": positions is Known.UNKNOWN, "--permuted": permuted}
-    foreign = {GRADIENT: of_activations, ATTENTION: of_gradients, PARAMETERS: of_gradients | of_activations}[kind]
+    of_stores = {"--queries": queries is not None}
+    of_answers = {"--prompt": prompt is not None, "--answer-tokens": answer_tokens is not None}
+    own = {GRADIENT: of_gradients, ATTENTION: of_activations, STORE: of_stores, ANSWER: of_answers}.get(kind, {})
+    every = of_gradients | of_activations | of_stores | of_answers
+    foreign = {option: given for option, given in every.items() if option not in own}
     for option, given in foreign.items():
         if given:
             raise BadInput(option, "given", f"has no meaning on the {kind} surface", "leave it out")
     release = Release(dtype=dtype, noise=noise, clip=clip, prune=prune)
     if kind == PARAMETERS:
         return PublishedWeights(release=release)
+    if kind == STORE:
+        return StoreSurface(release=release) if queries is None else StoreSurface(queries=queries, release=release)
+    if kind == ANSWER:
+        plain = AnswerSurface(release=release)
+        count = plain.tokens if answer_tokens is None else answer_tokens
+        return replace(plain, prompt=plain.prompt if prompt is None else prompt, tokens=count)
     if kind == ATTENTION:
         return ActivationSurface(
             select=select,

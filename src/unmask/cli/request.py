@@ -7,12 +7,11 @@ from unmask import api
 from unmask.auditor import defaults, defended, prepare
 from unmask.auditor.plan import Plan, SeenCell
 from unmask.cli import defences
-from unmask.cli.options import at_least_one
+from unmask.cli.options import Described, at_least_one
 from unmask.errors import BadInput
 from unmask.observation import Knowledge
 from unmask.registry import Group, make
 from unmask.surfaces import gradient_file
-from unmask.surfaces.activation import ActivationSurface
 from unmask.surfaces.gradient import GradientSurface
 from unmask.surfaces.gradient_file import GradientFile
 from unmask.surfaces.published_weights import PublishedWeights
@@ -35,8 +34,9 @@ class Request:
     texts: Path | None
     data: Path | None
     images: Path | None
+    public_images: Path | None
     limit: int | None
-    surface: GradientSurface | ActivationSurface | PublishedWeights
+    surface: Described
     defences: tuple[str, ...]
     select: tuple[str, ...]
     gradients: Path | None
@@ -65,11 +65,12 @@ def plan(request: Request) -> Plan:
     if request.fail_on is not None and not 0 <= request.fail_on <= 1:
         raise BadInput("--fail-on", request.fail_on, "is no score in [0, 1]", "give one, such as 0.5")
     at_least_one("--batch", request.batch)
-    if isinstance(request.surface, ActivationSurface):
+    if not isinstance(request.surface, GradientSurface):
         if request.batch > 1:
             raise BadInput("--batch", request.batch, "texts in one forward pass are not told apart", "give 1")
         if request.gradients is not None:
-            raise BadInput("--gradients", str(request.gradients), "are no activations", "use --surface gradient")
+            rule = f"are not seen on the {request.surface.name} surface"
+            raise BadInput("--gradients", str(request.gradients), rule, "use --surface gradient")
     if isinstance(request.surface, PublishedWeights):
         raise BadInput("--surface", request.surface.name, "shows no text", "see unmask.cli.weights_request")
     # What needs no model is checked before the model is loaded.

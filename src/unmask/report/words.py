@@ -39,7 +39,15 @@ OF_ONE_HEAD: Mapping[str, str] = {
 }
 """Spoken names of the same of one attention head, before its number."""
 
-SURFACES: Mapping[str, str] = {"attention": "signal", "attention-images": "signal"}
+SURFACES: Mapping[str, str] = {
+    "attention": "signal",
+    "attention-images": "signal",
+    "store": "head",
+    "noisy-store": "head",
+    "store-state": "head",
+    "answer": "answer",
+    "bounded-answer": "answer",
+}
 """What one cell is called on each surface that does not show components."""
 
 _PART: Mapping[str, str] = {
@@ -47,6 +55,9 @@ _PART: Mapping[str, str] = {
     "A cell of the heat map shows what an adversary gets who sees this part alone.",
     "signal": "What one layer computes from the {noun} at one place, such as its keys or the output of one attention "
     "head. A cell of the heat map shows what an adversary gets who sees this signal alone.",
+    "head": "One attention head of the first layer, asked by others about the keys and values of the private {noun}, "
+    "or a state made of these. A cell shows what an adversary gets who sees its answers, or the state, alone.",
+    "answer": "What the model writes on a public prompt that holds the private {noun}.",
 }
 
 

@@ -10,10 +10,11 @@ from torch import Tensor
 from unmask.errors import BadInput
 from unmask.observation import Activations
 from unmask.privacy.mechanisms.attention_release import AttentionRelease
-from unmask.public import Component, Kind, Place, PublicModel
+from unmask.public import Component, PublicModel
 from unmask.site import Signal, Site
 from unmask.surfaces.activation import ActivationSurface, show
 from unmask.surfaces.behind import Behind
+from unmask.surfaces.first_layer import head_rows
 from unmask.surfaces.private import one_text, seeded
 from unmask.surfaces.site_selector import select_sites
 from unmask.victim import Victim
@@ -107,33 +108,15 @@ def _scored_rows(model: PublicModel, ids: Tensor, site: Site) -> Tensor:
     Raises:
         BadInput: if one token moves several rows, or the products are not the scores of the model.
     """
-    query, key = (_place(model, site.layer, component) for component in (Component.QUERY, Component.KEY))
-    if model.input_table(query) is None:
-        rule = "lies in a layer where one token moves every row, and the guarantee is for one token's rows"
-        raise BadInput("--select", site.name, rule, "select layer 0 of a model whose first layer reads single tokens")
-    inputs = model.inputs(ids[None], (query, key))
-    parts = []
-    for place in (query, key):
-        weight, bias = model.affine(place)
-        parts.append((inputs[place.name][0] @ weight.T + bias).detach())
-    width = parts[0].shape[1] // model.heads
-    assert site.head is not None  # checked by the caller
-    shared = site.head * (parts[1].shape[1] // width) // model.heads
-    q, k = parts[0][:, site.head * width :][:, :width], parts[1][:, shared * width :][:, :width]
-    q, k = q / width**0.25, k / width**0.25
+    q, k = (
+        head_rows(model, ids, site, component, defence="dp-attention") for component in (Component.QUERY, Component.KEY)
+    )
+    q, k = q / q.shape[1] ** 0.25, k / q.shape[1] ** 0.25
     own = model.activations(ids[None], (site,))[site.name][0]
     if float((_softmax(q @ k.T, causal=model.causal) - own).abs().max()) > AGREE:
         rule = "is no soft-max of q k / sqrt(d): the model turns or shifts its queries and keys"
         raise BadInput("--select", site.name, rule, "protect it with token-noise instead")
     return torch.cat([q, k])
-
-
-def _place(model: PublicModel, layer: int, component: Component) -> Place:
-    for place in model.places:
-        if place.layer == layer and place.component is component and place.kind is Kind.WEIGHT:
-            return place
-    rule = f"has no {component} of layer {layer} that can be told apart"
-    raise BadInput("--defence", "dp-attention", rule, "protect it with token-noise instead")
 
 
 def _softmax(scores: Tensor, *, causal: bool) -> Tensor:

@@ -1,5 +1,6 @@
 """Hugging Face models: the only file that knows their library."""
 
+import copy
 import json
 import logging
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ from unmask.victims.torch_model import Forward, TorchModel
 from unmask.victims.torch_vision import TorchVision
 from unmask.victims.torch_vision import wrap as wrap_module
 
+POOLING = "unmask_pooling"
+"""Entry of a model's configuration that says what its classifier reads; see `mean_pooled`."""
 POSITION_SHIFT = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"}
 
 
@@ -110,7 +113,11 @@ def wrap(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: 
     model = build(
         module=network,
         name=name,
-        forward=_forward(shift, decoder_classifier=not causal_lm and _pools_last(network)),
+        forward=_forward(
+            shift,
+            decoder_classifier=not causal_lm and _pools_last(network),
+            mean=not causal_lm and getattr(config, POOLING, "") == "mean",
+        ),
         token_embedding=path,
         vocabulary=vocabulary(tokenizer, rows),
         classes=None if causal_lm else config.num_labels,
@@ -120,6 +127,42 @@ def wrap(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: 
         text=lambda ids: str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)),
     )
     return Loaded(model, tokenizer)
+
+
+def mean_pooled(loaded: Loaded) -> Loaded:
+    """Return a copy of a classifier whose linear head reads the mean of the last layer's states.
+
+    An encoder of sentences keeps what they mean there, which its pooler, if it has one, was never trained for.
+    The configuration remembers it, so that `load` reads what `save` wrote; elsewhere the model is an ordinary one,
+    with a head that was trained on something else.
+
+    Args:
+        loaded: a classifier.
+
+    Raises:
+        BadInput: if it has no linear head as wide as its states.
+    """
+    network: Any = copy.deepcopy(loaded.model.module)
+    head = head_name(network)
+    if head is None or loaded.model.classes is None:
+        rule = "has no linear classifier on its states that could read their mean"
+        raise BadInput("--frozen", loaded.model.name, rule, "leave it out, and choose --train")
+    setattr(network.config, POOLING, "mean")
+    return wrap(network, loaded.tokenizer, name=loaded.model.name, causal_lm=False)
+
+
+def head_name(network: nn.Module) -> str | None:
+    """Return the name of a classifier's linear head on its states, or None.
+
+    Args:
+        network: a model of the library.
+    """
+    width = getattr(getattr(network, "config", None), "hidden_size", None)
+    for name in ("classifier", "score"):
+        head = getattr(network, name, None)
+        if isinstance(head, nn.Linear) and head.in_features == width:
+            return name
+    return None
 
 
 def from_memory(network: nn.Module, tokenizer: object, *, name: str | None = None) -> Loaded:
@@ -268,11 +311,13 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> Vocabulary:
     )
 
 
-def _forward(shift: int, *, decoder_classifier: bool) -> Forward:
+def _forward(shift: int, *, decoder_classifier: bool, mean: bool) -> Forward:
     def forward(module: nn.Module, ids: Tensor, mask: Tensor | None, positions: Tensor | None) -> Tensor:
         where = torch.arange(ids.shape[1])[None].expand(ids.shape) if positions is None else positions
         if mask is not None and mask.dim() == 2:
             mask = mask.long()
+        if mean:
+            return _mean_logits(module, ids, mask, where + shift)
         if decoder_classifier and (mask is None or mask.dim() == 2):
             return _last_token_logits(module, ids, mask, where)
         return cast(Tensor, module(input_ids=ids, attention_mask=mask, position_ids=where + shift).logits)
@@ -287,6 +332,15 @@ def _last_token_logits(module: nn.Module, ids: Tensor, mask: Tensor | None, wher
     hidden = network.base_model(input_ids=ids, attention_mask=mask, position_ids=where).last_hidden_state
     last = torch.full((len(ids),), ids.shape[1] - 1) if mask is None else mask.sum(1) - 1
     return cast(Tensor, network.score(hidden[torch.arange(len(ids)), last]))
+
+
+def _mean_logits(module: nn.Module, ids: Tensor, mask: Tensor | None, where: Tensor) -> Tensor:
+    network: Any = module
+    hidden = network.base_model(input_ids=ids, attention_mask=mask, position_ids=where).last_hidden_state
+    counts = torch.ones(ids.shape) if mask is None or mask.dim() != 2 else mask
+    counts = counts.to(hidden.dtype)[..., None]
+    head = getattr(network, str(head_name(network)))
+    return cast(Tensor, head((hidden * counts).sum(1) / counts.sum(1)))
 
 
 def _pools_last(network: PreTrainedModel) -> bool:

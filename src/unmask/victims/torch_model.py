@@ -291,13 +291,18 @@ class TorchModel:
         """Return all places of one parameter: a tied table reads tokens and scores them, and both leave traces."""
         return tuple(p for p in self.places if p.parameter == place.parameter and p.rows == place.rows) or (place,)
 
-    @torch.no_grad()
     def next_token_logits(self, ids: Tensor) -> Tensor | None:
         """Return (C, V) logits of the next token, or None for a classifier."""
+        found = self.following_logits(ids, 1)
+        return None if found is None else found[:, -1]
+
+    @torch.no_grad()
+    def following_logits(self, ids: Tensor, count: int) -> Tensor | None:
+        """Return (C, count, V) logits of the token after each of the last `count`, or None for a classifier."""
         if self.classes is not None:
             return None
         with mode(self.module, training=False):
-            return self.forward(self.module, ids, None, None)[:, -1]
+            return self.forward(self.module, ids, None, None)[:, -count:]
 
 
 def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:

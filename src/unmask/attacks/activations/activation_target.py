@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from unmask.observation import Activations
-from unmask.public import PublicModel
+from unmask.public import PublicModel, Vocabulary
 from unmask.site import Signal, Site
 from unmask.subspace import ROUNDING
 
@@ -50,14 +50,7 @@ class Target:
         knowledge, vocabulary = observation.knowledge, observation.model.vocabulary
         seen = max(tensor.shape[-2] for tensor in observation.tensors.values())
         length = seen if knowledge.length is None else knowledge.length
-        ids = torch.full((length,), vocabulary.pad or 0)
-        free = torch.ones(length, dtype=torch.bool)
-        prefix, suffix = vocabulary.prefix[:length], vocabulary.suffix
-        ids[: len(prefix)] = torch.tensor(prefix, dtype=torch.long)
-        free[: len(prefix)] = False
-        if suffix and length > len(prefix) + len(suffix):
-            ids[-len(suffix) :] = torch.tensor(suffix)
-            free[-len(suffix) :] = False
+        ids, free, allowed = blanks(vocabulary, length)
         return cls(
             model=observation.model,
             sites=observation.sites,
@@ -66,7 +59,7 @@ class Target:
             clip=knowledge.clip,
             ids=ids,
             free=free,
-            allowed=torch.tensor([i for i in range(vocabulary.size) if i not in vocabulary.special]),
+            allowed=allowed,
         )
 
     @property
@@ -137,6 +130,24 @@ class Target:
         rows, columns = linear_sum_assignment(cost.numpy())
         energy = sum(float(self.tensors[site.name].double().square().sum()) for site in wholes)
         return float(cost[rows, columns].sum() / energy) ** 0.5
+
+
+def blanks(vocabulary: Vocabulary, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ids (n,) with the known special tokens in place, where a token is unknown (n,), and what may stand there.
+
+    Args:
+        vocabulary: of the public model.
+        length: n.
+    """
+    ids = torch.full((length,), vocabulary.pad or 0)
+    free = torch.ones(length, dtype=torch.bool)
+    prefix, suffix = vocabulary.prefix[:length], vocabulary.suffix
+    ids[: len(prefix)] = torch.tensor(prefix, dtype=torch.long)
+    free[: len(prefix)] = False
+    if suffix and length > len(prefix) + len(suffix):
+        ids[-len(suffix) :] = torch.tensor(suffix)
+        free[-len(suffix) :] = False
+    return ids, free, torch.tensor([i for i in range(vocabulary.size) if i not in vocabulary.special])
 
 
 def noise_share(observation: Activations[PublicModel], name: str) -> Tensor:

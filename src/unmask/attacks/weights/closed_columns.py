@@ -14,6 +14,12 @@ WIDEST, TRIES = 4, 300
 SAME = 0.9999
 """Cosine from which two null vectors are one: those of images that are alike come near 0.98."""
 
+SETTLED = 1 - 1e-10
+"""Cosine with the vector of the step before from which a start has ended."""
+
+CHANCE = 0.01
+"""Share of a mixture's zeros at most that its columns do not share: they cancel there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedSearch:
@@ -70,26 +76,27 @@ class ClosedSearch:
             guess = guess * (bright @ guess).sign()
         # From here the support alone decides, so that neurons that training opened or closed drop out.
         vectors, values = self.settle(columns, size, vectors)
-        found: list[Tensor] = []
-        for index in values.argsort().tolist():
-            if float(values[index]) > self.proof:
-                break
-            vector = self._sharpened(columns, vectors[index], generator)
-            if all(float((vector @ other).abs()) < SAME for other in found):
-                found.append(vector)
-        return torch.stack(found, 1) if found else torch.zeros(columns.shape[1], 0, dtype=columns.dtype)
+        found = torch.zeros(0, columns.shape[1], dtype=columns.dtype)
+        for vector in vectors[values < self.proof]:
+            found = distinct(found, self._sharpened(columns, vector, generator)[None])
+        return found.T
 
     def settle(self, columns: Tensor, size: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the null vectors (S, r) near given ones whose supports are smallest, and their values (S,).
+        """Return the different null vectors (S, r) near given ones whose supports are smallest, and their values (S,).
 
         Args:
             columns: (K, r).
             size: (K,).
-            vectors: (S, r).
+            vectors: (T, r) of norm 1.
         """
-        values = torch.full((len(vectors),), float("inf"), dtype=columns.dtype)
         for _ in range(self.steps):
-            vectors, values = self._trimmed(columns, size, vectors, self.share)
+            before = vectors
+            vectors, _ = self._trimmed(columns, size, vectors, self.share)
+            if float((vectors * before).sum(1).abs().min()) > SETTLED:
+                break
+        # Most starts end at one of a few columns.
+        vectors = distinct(vectors[:0], vectors)
+        vectors, values = self._trimmed(columns, size, vectors, self.share)
         return self._grown(columns, size, vectors, values)
 
     def _grown(self, columns: Tensor, size: Tensor, vectors: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,8 +121,7 @@ class ClosedSearch:
         to that image's: few such neurons determine it, and it then vanishes on all the others.
         """
         tolerance = 4 * self.proof * len(columns) ** -0.5
-        _, values, right = torch.linalg.svd(columns[(columns @ vector).abs() < tolerance], full_matrices=False)
-        plane = right[values < 4 * self.proof].T
+        plane = self._plane(columns[(columns @ vector).abs() < tolerance])
         if plane.shape[1] < 2 or plane.shape[1] > WIDEST:
             return vector
         rows = columns @ plane
@@ -125,10 +131,36 @@ class ClosedSearch:
         best = tried[((rows @ tried.T).abs() < tolerance).sum(0).argmax()]
         return plane @ best
 
+    def _plane(self, rows: Tensor) -> Tensor:
+        """Return the null vectors (r, p) of rows, a few of which are zeros of a mixture by chance and do not count."""
+        rank = 1
+        while True:
+            right = torch.linalg.svd(rows, full_matrices=False)[2]
+            if rank > WIDEST or rank == len(right):
+                return right[-rank:].T
+            by_size = (rows @ right[-rank - 1]).abs().argsort()
+            kept = rows[by_size[: int((1 - CHANCE) * len(rows))]]
+            if len(kept) <= rows.shape[1] or float(torch.linalg.svdvals(kept)[-rank - 1]) >= 4 * self.proof:
+                return right[-rank:].T
+            rows, rank = kept, rank + 1
+
     def _trimmed(self, columns: Tensor, size: Tensor, vectors: Tensor, share: float) -> tuple[Tensor, Tensor]:
         """Return the null vectors of the rows on which vectors (S, r) are smallest, and their values."""
         count = max(columns.shape[1] + 1, int(share * len(columns)))
         return _null(columns[((columns @ vectors.T).abs() / size[:, None]).topk(count, dim=0, largest=False).indices.T])
+
+
+def distinct(found: Tensor, new: Tensor) -> Tensor:
+    """Return unit vectors (S, r) with those of others added that are none of them.
+
+    Args:
+        found: (S, r).
+        new: (T, r).
+    """
+    for vector in new:
+        if not len(found) or float((found @ vector).abs().max()) < SAME:
+            found = torch.cat([found, vector[None]])
+    return found
 
 
 def _null(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.weights.closed_columns import SAME, ClosedSearch
+from unmask.attacks.weights.closed_columns import ClosedSearch, distinct
 from unmask.attacks.weights.first_layer_change import FirstLayer
 from unmask.weights import Activation, WeightsObservation
 
@@ -23,6 +23,12 @@ PATIENCE = 3
 
 LOOSEST = 0.01
 """Where that ends."""
+
+DEPENDENT = 0.01
+"""Smallest singular value, of columns of norm 1, below which one of them is a mixture of others."""
+
+INVOLVED = 0.05
+"""Share of the largest coefficient of a dependence from which a column takes part in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +81,11 @@ class ClosedNeurons:
             features, bright = layer.weights @ missing.T, missing[:, :-1].sum(1)
             new = search.round(layer.columns, features, layer.size, bright, generator, direct=idle % 2 == 1)
             before = found.shape[1]
-            found = _distinct(found, new, count)
+            found = distinct(found.T, new.T)[:count].T
             # A mixture of columns vanishes at fewer neurons than any column alone: it makes room again.
             zeros = _zeros(layer, found, proof)
             found = found[:, zeros >= FEWEST * zeros.median()] if found.shape[1] > 2 else found
+            found = _independent(layer, found, proof)
             if found.shape[1] == count:
                 break
             idle = 0 if found.shape[1] > before else idle + 1
@@ -133,6 +140,24 @@ def _zeros(layer: FirstLayer, found: Tensor, proof: float) -> Tensor:
     return ((layer.columns @ found).abs() < 4 * proof * len(layer.columns) ** -0.5).sum(0)
 
 
+def _independent(layer: FirstLayer, found: Tensor, proof: float) -> Tensor:
+    """Return the columns without mixtures of others among them, which would leave an image out of the row space.
+
+    A mixture has fewer zeros than what it is made of, however little: of the columns that take part in a
+    dependence the one with the fewest goes.
+    """
+    zeros = _zeros(layer, found, proof)
+    while found.shape[1] > 1:
+        _, values, right = torch.linalg.svd(found / found.norm(dim=0))
+        if float(values[-1]) > DEPENDENT:
+            break
+        involved = right[-1].abs() > INVOLVED * right[-1].abs().max()
+        worst = int(torch.where(involved, zeros, len(layer.columns)).argmin())
+        kept = torch.arange(found.shape[1]) != worst
+        found, zeros = found[:, kept], zeros[kept]
+    return found
+
+
 def _vanishing(rows: Tensor, vector: Tensor) -> Tensor:
     """Return the null vector of closed neurons, less those that training may have opened for a while.
 
@@ -145,13 +170,6 @@ def _vanishing(rows: Tensor, vector: Tensor) -> Tensor:
         kept = (rows @ vector).abs().topk(int(share * len(rows)), largest=False).indices
         vector = torch.linalg.svd(rows[kept], full_matrices=False)[2][-1]
     return vector
-
-
-def _distinct(found: Tensor, new: Tensor, count: int) -> Tensor:
-    for vector in new.T:
-        if found.shape[1] < count and (not found.shape[1] or float((found.T @ vector).abs().max()) < SAME):
-            found = torch.cat([found, vector[:, None]], 1)
-    return found
 
 
 def _unfit(observation: WeightsObservation) -> str:

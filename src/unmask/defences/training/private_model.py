@@ -11,6 +11,7 @@ from torch import nn
 from unmask import settings, storage
 from unmask.defence import Guarantee
 from unmask.defences.dp_sgd import DpSgd
+from unmask.defences.training import frozen
 from unmask.defences.training.check import Check
 from unmask.defences.training.loop import CHECKPOINT, Progress, train
 from unmask.defences.training.losses import chosen
@@ -123,7 +124,8 @@ def defend(
         guarantee = privacy.guarantee(training, records, status="tested")
         rate, steps = training.rate(records), training.steps(records)
         used = replace(defence, epsilon=None, noise=privacy.noise, rate=rate, steps=steps, train=training.train)
-    module = train(model, sequences, training, privacy, folder=folder, resume=resume, progress=progress)
+    run = frozen.train_head if frozen.head(model, training) is not None else train
+    module = run(model, sequences, training, privacy, folder=folder, resume=resume, progress=progress)
     return PrivateModel(
         module=module,
         defence=used,

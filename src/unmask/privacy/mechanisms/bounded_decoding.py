@@ -33,7 +33,7 @@ def renyi_divergence(first: Array, second: Array, order: float) -> Array:
     return np.asarray(np.maximum(value, 0.0), dtype=np.float64)
 
 
-def largest_weight(private: Array, public: Array, bound: float, order: float) -> Array:
+def largest_weight(private: Array, public: Array, bound: float, order: float, *, steps: int = STEPS) -> Array:
     """Return the largest weight w for which `m = w p + (1-w) q` and q diverge by at most the bound, both ways.
 
     Each divergence is convex in w and 0 at w = 0, so it grows with w and halving finds the place; the
@@ -44,21 +44,35 @@ def largest_weight(private: Array, public: Array, bound: float, order: float) ->
         public: q (v,) or (..., v).
         bound: on `D_a(m || q)` and `D_a(q || m)`.
         order: a > 1.
+        steps: halvings; fewer leave a weight that is less by up to 2^-steps.
     """
+    with np.errstate(divide="ignore"):
+        known = np.log(public)
+    absent = public == 0
+    limit = (order - 1) * bound
 
     def fits(weight: Array) -> NDArray[np.bool_]:
         mixed = weight[..., None] * private + (1 - weight[..., None]) * public
-        there = renyi_divergence(mixed, np.broadcast_to(public, mixed.shape), order)
-        back = renyi_divergence(np.broadcast_to(public, mixed.shape), mixed, order)
-        return np.asarray((there <= bound) & (back <= bound))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = np.log(mixed)
+            there = np.where(absent, np.where(mixed == 0, -np.inf, np.inf), order * own + (1 - order) * known)
+            back = np.where(absent, -np.inf, order * known + (1 - order) * own)
+        return np.asarray((_log_sum(there) <= limit) & (_log_sum(back) <= limit))
 
     whole = np.ones(private.shape[:-1])
     low, high = np.zeros(private.shape[:-1]), whole
-    for _ in range(STEPS):
+    for _ in range(steps):
         middle = (low + high) / 2
         good = fits(middle)
         low, high = np.where(good, middle, low), np.where(good, high, middle)
     return np.where(fits(whole), 1.0, low)
+
+
+def _log_sum(terms: Array) -> Array:
+    top = terms.max(-1, keepdims=True)
+    with np.errstate(over="ignore", divide="ignore"):  # an infinite term makes the sum infinite, whatever the others do
+        total = top[..., 0] + np.log(np.exp(terms - np.where(np.isfinite(top), top, 0)).sum(-1))
+    return np.asarray(np.where(top[..., 0] == np.inf, np.inf, total), dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +156,17 @@ class BoundedDecoding:
             scope=f"at most {self.tokens} tokens of one answer",
             status="proved",
         )
+
+    def mixtures(self, private: Array, public: Array, *, steps: int = STEPS) -> Array:
+        """Return the distributions (t, v) that the tokens of a text with one span are drawn from, all at once.
+
+        Args:
+            private: (t, v) with the span.
+            public: (t, v) with none.
+            steps: halvings of the interval of each weight.
+        """
+        weight = largest_weight(private, public, self.bound, self.enforced, steps=steps)[:, None]
+        return np.asarray(weight * private + (1 - weight) * public)
 
     def mixture(self, private: Array, public: Array) -> Array:
         """Return the distribution (v,) that a token is drawn from.

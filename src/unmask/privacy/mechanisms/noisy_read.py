@@ -111,11 +111,12 @@ class NoisyRead:
 
     def exact(self, store: Store, queries: Array) -> tuple[Array, Array]:
         """Return N (..., q, w) and Z (..., q) before noise: private."""
-        weights = self._weights(store, queries)
+        weights = self.weights(store.keys, queries)
         return weights @ clip_rows(store.values, self.value_norm), weights.sum(-1)
 
-    def _weights(self, store: Store, queries: Array) -> Array:
-        scores = self.scale * (queries @ np.swapaxes(store.keys, -1, -2))
+    def weights(self, keys: Array, queries: Array) -> Array:
+        """Return `w_i = exp(clip(scale q k_i, -c, c))` (..., q, n) of keys (..., n, d) for queries (q, d)."""
+        scores = self.scale * (queries @ np.swapaxes(keys, -1, -2))
         return np.asarray(np.exp(np.clip(scores, -self.score_bound, self.score_bound)))
 
     def _noisy(self, store: Store, queries: Array, randomness: Randomness) -> Array:
@@ -125,10 +126,25 @@ class NoisyRead:
         values = clip_rows(store.values, self.value_norm)
         mass = np.full((*values.shape[:-1], 1), self.value_norm)
         rows = np.concatenate([values, mass], -1)[..., None, :, :]
-        return self.noise.add_to_sum(self._weights(store, queries)[..., None] * rows, randomness)
+        return self.noise.add_to_sum(self.weights(store.keys, queries)[..., None] * rows, randomness)
+
+    def sums(self, store: Store, randomness: Randomness, *, queries: Array) -> Released[Array]:
+        """Return the noisy (N, V Z) (..., q, w + 1) that answers are computed from; arguments as in `release`.
+
+        Raises:
+            BadInput: as `release`.
+        """
+        if len(queries) > self.queries:
+            rule = f"are more than the {self.queries} that the budget was split over"
+            raise BadInput("queries", len(queries), rule, "ask fewer, or calibrate to more")
+        finite("store", max(float(np.abs(part).max(initial=0.0)) for part in (store.keys, store.values)))
+        if self.width is not None and store.values.shape[-1] != self.width:
+            raise BadInput("store", store.values.shape, f"has no values of {self.width}", "state the true width")
+        budget(self.epsilon, self.delta, records=store.keys.shape[-2] // self.rows or None)
+        return released(self._noisy(store, queries, randomness), self.guarantee(), randomness)
 
     def release(self, store: Store, randomness: Randomness, *, queries: Array) -> Released[Array]:
-        """Return the answers (..., q, w).
+        """Return the answers (..., q, w), post-processing of `sums`.
 
         Args:
             store: n records; leading axes are separate stores.
@@ -138,14 +154,7 @@ class NoisyRead:
         Raises:
             BadInput: if there are too many queries, or the data is not finite or not as wide as was said.
         """
-        if len(queries) > self.queries:
-            rule = f"are more than the {self.queries} that the budget was split over"
-            raise BadInput("queries", len(queries), rule, "ask fewer, or calibrate to more")
-        finite("store", max(float(np.abs(part).max(initial=0.0)) for part in (store.keys, store.values)))
-        if self.width is not None and store.values.shape[-1] != self.width:
-            raise BadInput("store", store.values.shape, f"has no values of {self.width}", "state the true width")
-        budget(self.epsilon, self.delta, records=store.keys.shape[-2] // self.rows or None)
-        noisy = self._noisy(store, queries, randomness)
+        noisy = self.sums(store, randomness, queries=queries).value
         least = store.keys.shape[-2] * math.exp(-self.score_bound)
         below = np.maximum(noisy[..., -1:] / self.value_norm, least)
         return released(noisy[..., :-1] / below, self.guarantee(), randomness)
