@@ -12,13 +12,12 @@ from unmask.attacks.sentences.neighbours import reorderings
 from unmask.public import Place, PublicModel
 
 GAIN = 1e-9
-WORDS = 240
 ORDERS = 40
 CHANCE = 24
 LIMIT = 2000
 JOINED = 12
-REPLAYED = 80
-"""Replaced words that are replayed where a frozen context has judged them first."""
+WORDS, REPLAYED = 1200, 80
+"""Words tried in a frozen context in each round, see below, and how many of them are replayed."""
 COMMON = 8
 """The first eighth of a vocabulary holds the common words."""
 STUCK = 6
@@ -33,12 +32,8 @@ class Goal(Protocol):
     def solved(self) -> float:
         """Distance that float32 replays of the right sentence stay below, and of no other."""
 
-    @property
-    def first_alone(self) -> bool:
-        """Whether the distance reads the input of the first position only."""
-
     def distance(self, inputs: Tensor) -> Tensor:
-        """Return a distance (C,) for inputs (C, n, d_in) of the place, differentiable."""
+        """Return a distance (C,) for inputs (C, n, d_in) of the place, differentiable; it reads the first position."""
 
     def promises(self, inputs: Tensor, tokens: Tensor, slope: Tensor) -> tuple[Tensor, ...]:
         """Return further rankings (N, V) of tokens at positions, low where a change promises much.
@@ -148,8 +143,8 @@ class GuidedSearch:
         """Return sentences with one word replaced, the best of every ranking; a stuck search goes down in each.
 
         Half of them are common words. Byte-pair and word-piece vocabularies list tokens by how
-        often they occur, and a slope has tens of thousands of rare ones to overrate. Where the first
-        position alone counts, all are tried in a frozen context, and the best of these returned.
+        often they occur, and a slope has tens of thousands of rare ones to overrate. All are tried in
+        a frozen context, in which the first position alone reacts; the best of these are returned.
         """
         each = max(1, WORDS // (2 * len(rankings) * len(self.free)))
         chosen = []
@@ -159,11 +154,10 @@ class GuidedSearch:
                 chosen.append(pool[order[:, -each:]])
         tokens = torch.cat(chosen, 1)
         where, tokens = self.free.repeat_interleave(tokens.shape[1]), tokens.flatten()
-        if self.goal.first_alone:
-            with rough():
-                watched = self.model.watched_inputs(current, where, tokens, self.place)
-            best = self.goal.distance(watched[:, None].to(self.model.embedding().dtype)).argsort()[:REPLAYED]
-            where, tokens = where[best], tokens[best]
+        with rough():
+            watched = self.model.watched_inputs(current, where, tokens, self.place)
+        best = self.goal.distance(watched[:, None].to(self.model.embedding().dtype)).argsort()[:REPLAYED]
+        where, tokens = where[best], tokens[best]
         trials = current.repeat(len(tokens), 1)
         trials[torch.arange(len(trials)), where] = tokens
         return trials
