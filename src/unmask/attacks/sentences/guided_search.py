@@ -6,9 +6,11 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from unmask.attacks.rough import rough
 from unmask.attacks.sentences.neighbours import reorderings
+from unmask.attacks.sentences.word_ranking import WordRanking
 from unmask.public import Place, PublicModel
 
 GAIN = 1e-9
@@ -73,6 +75,12 @@ class GuidedSearch:
     allowed: Tensor
     generator: torch.Generator
     replays: int = field(default=0, init=False)
+    tried: WordRanking = field(init=False)
+
+    def __post_init__(self) -> None:
+        table = self.model.embedding()
+        features = F.pad(F.layer_norm(table, table.shape[1:]), (0, 1), value=1.0)
+        self.tried = WordRanking(features[self.allowed], len(self.free))
 
     def run(self) -> Iterator[tuple[Tensor, float]]:
         """Yield (sentence, loss) of the best guess after every round, until solved."""
@@ -137,7 +145,9 @@ class GuidedSearch:
         (found,) = torch.autograd.grad(self.goal.distance(inputs).sum(), [embeddings])
         mine = found[0][self.free].to(table.dtype)
         slope = mine @ table.T - (mine * table[tokens]).sum(1, keepdim=True)
-        return slope, (slope, *self.goal.promises(inputs[0].detach(), tokens, slope))
+        likely = torch.full_like(slope, float("inf"))
+        likely[:, self.allowed] = self.tried.predicted()
+        return slope, (slope, likely, *self.goal.promises(inputs[0].detach(), tokens, slope))
 
     def _words(self, current: Tensor, rankings: tuple[Tensor, ...], stuck: int) -> Tensor:
         """Return sentences with one word replaced, the best of every ranking; a stuck search goes down in each.
@@ -156,11 +166,21 @@ class GuidedSearch:
         where, tokens = self.free.repeat_interleave(tokens.shape[1]), tokens.flatten()
         with rough():
             watched = self.model.watched_inputs(current, where, tokens, self.place)
-        best = self.goal.distance(watched[:, None].to(self.model.embedding().dtype)).argsort()[:REPLAYED]
+        distances = self.goal.distance(watched[:, None].to(self.model.embedding().dtype))
+        self._learn(tokens.view(len(self.free), -1), distances.view(len(self.free), -1))
+        best = distances.argsort()[:REPLAYED]
         where, tokens = where[best], tokens[best]
         trials = current.repeat(len(tokens), 1)
         trials[torch.arange(len(trials)), where] = tokens
         return trials
+
+    def _learn(self, tokens: Tensor, distances: Tensor) -> None:
+        """Let the distances (N, C) of tokens (N, C) tried at every position speak for the untried ones."""
+        index = torch.zeros(int(self.allowed.max()) + 1, dtype=torch.long)
+        index[self.allowed] = torch.arange(len(self.allowed))
+        self.tried.fade()
+        for i, (words, found) in enumerate(zip(index[tokens], distances, strict=True)):
+            self.tried.add(i, words, found)
 
     def _orders(self, current: Tensor, slope: Tensor, orders: Tensor) -> Tensor:
         """Return reordered sentences: those that the slope likes best, and some by chance."""
