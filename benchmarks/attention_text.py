@@ -27,7 +27,7 @@ MEASURING = True
 PROMPT = 20
 SITES = ("0.hidden", "0.block", "14.hidden", "14.block", "29.hidden", "29.block")
 NOISES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-ROBUST_SITES = ("0.value", "0.block", "2.hidden")
+ROBUST_SITES = ("0.block", "2.hidden")
 ROBUST: dict[str, dict[str, Any]] = {
     **{f"noise {noise:g} of the norm": {"release": Release(noise=noise)} for noise in NOISES},
     **{dtype: {"release": Release(dtype=dtype)} for dtype in ("bfloat16", "int8")},
@@ -180,7 +180,7 @@ def _cut(secret: Secret, length: int) -> Secret:
 
 
 def robust(count: int = 3, seconds: float = 5.0) -> list[Row]:
-    """MiniLM, keys or values, an attention output and a hidden state, released otherwise than exactly."""
+    """MiniLM, an attention output and a hidden state, released otherwise than exactly."""
     bench = Bench(None, sentences(3 * COUNT, DRAW), longest=24, count=8)
     rows = []
     for select in ROBUST_SITES:

@@ -77,8 +77,8 @@ CASES = {
         client="embedding",
         gap=1.02,
         margin=3.0,
-        looked=600,
-        tested=2000,
+        looked=300,
+        tested=1000,
     ),
     "lm-12": Case(
         setting="decoder of 12 layers, Brown to WikiText",
@@ -87,8 +87,8 @@ CASES = {
         client="embedding",
         gap=1.05,
         margin=3.0,
-        looked=600,
-        tested=2000,
+        looked=300,
+        tested=1000,
     ),
 }
 

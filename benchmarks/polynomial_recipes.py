@@ -119,6 +119,21 @@ RECIPES = {
         classes=CLOTHES,
         statistics=FASHION,
     ),
+    "fashion-deep": Recipe(
+        # Four layers for encrypted inference with bootstraps, in minutes; accuracy is not the point.
+        form=Form(layers=4),
+        data=fashion,
+        plan=Plan(
+            degrees={"gelu": 2},
+            replaced=Schedule(epochs=1, learning_rate=1e-3, precision="bfloat16"),
+            ranged=Schedule(epochs=1, learning_rate=5e-4, precision="bfloat16"),
+            tuned=Schedule(epochs=5, learning_rate=1e-3, frozen=0.4, precision="bfloat16"),
+            penalty=Penalty(weight=0.05, ceiling=5.0),
+            margin=1.5,
+        ),
+        classes=CLOTHES,
+        statistics=FASHION,
+    ),
     "cifar10": Recipe(
         form=Form(inputs=192, tokens=64, width=128, layers=4, heads=4, hidden=256),
         data=cifar10,

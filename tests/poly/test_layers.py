@@ -110,7 +110,7 @@ def test_fit_is_close_where_the_inputs_are() -> None:
     ]
     assert worst[0] < 0.2 and worst[1] < 0.08 and worst[2] < 0.01
     root = Range(low=0.5, high=8.0, sample=torch.rand(5000, generator=generator(5)) * 7.5 + 0.5)
-    assert fit("inverse-sqrt", 9, root).error < 0.02
+    assert fit("inverse-sqrt", 9, root).error < 0.025  # on [0.5 / 1.2, 8 * 1.2]
     with pytest.raises(BadInput, match="pole"):
         fit("inverse", 3, Range(low=-1.0, high=1.0, sample=sample))
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.weights.closed_columns import ClosedSearch, distinct
+from unmask.attacks.weights.closed_columns import ClosedSearch, Way, distinct
 from unmask.attacks.weights.first_layer_change import FirstLayer
 from unmask.weights import Activation, WeightsObservation
 
@@ -15,10 +15,16 @@ TURNS = 8
 """Times at most that the closed neurons are determined anew from the images."""
 
 
-FEWEST = 0.9
-"""A column that vanishes at fewer neurons than this share of the median one is taken for a mixture."""
+FEWEST, MOST = 0.9, 1.15
+"""A column that vanishes at fewer or more neurons than these shares of the median one is taken for a mixture."""
 
-PATIENCE = 3
+WAYS = (Way.PLAIN, Way.APART, Way.DIRECT)
+"""How rounds search, in turn."""
+
+FEW, SMALL = 2, 16
+"""A round that finds fewer columns than this ends its way; direct guesses are for row spaces up to this size."""
+
+PATIENCE = 6
 """Rounds without a find after which the proof is loosened, twofold each time."""
 
 LOOSEST = 0.01
@@ -70,7 +76,7 @@ class ClosedNeurons:
             note = f"the weight change has full rank {count}: too many images for its size, or too much noise"
             yield Reconstruction(tokens=(), loss=float("inf"), note=note, done=True)
             return
-        turn, idle, proof = 0, 0, max(self.search.proof, layer.noise)
+        turn, idle, way, proof = 0, 0, 0, max(self.search.proof, layer.noise)
         for turn in range(1, self.rounds + 1):
             missing = layer.missing(found)
             if len(missing) == 1:
@@ -79,16 +85,16 @@ class ClosedNeurons:
                 break
             search = replace(self.search, proof=proof)
             features, bright = layer.weights @ missing.T, missing[:, :-1].sum(1)
-            new = search.round(layer.columns, features, layer.size, bright, generator, direct=idle % 2 == 1)
+            if WAYS[way] is Way.DIRECT and len(missing) > SMALL:
+                way = 0
+            new = search.round(layer.columns, features, layer.size, bright, generator, found, WAYS[way])
             before = found.shape[1]
             found = distinct(found.T, new.T)[:count].T
-            # A mixture of columns vanishes at fewer neurons than any column alone: it makes room again.
-            zeros = _zeros(layer, found, proof)
-            found = found[:, zeros >= FEWEST * zeros.median()] if found.shape[1] > 2 else found
-            found = _independent(layer, found, proof)
+            found = _independent(layer, _usual(layer, found, proof), proof)
             if found.shape[1] == count:
                 break
             idle = 0 if found.shape[1] > before else idle + 1
+            way = way if found.shape[1] >= before + FEW else (way + 1) % len(WAYS)
             if idle == PATIENCE:
                 # Neurons that an image opened for a while only leave no exact zero.
                 idle, proof = 0, min(2 * proof, LOOSEST)
@@ -138,6 +144,19 @@ def _closed(layer: FirstLayer, images: Tensor) -> tuple[Tensor, float]:
 def _zeros(layer: FirstLayer, found: Tensor, proof: float) -> Tensor:
     """Return the number of neurons at which each column vanishes."""
     return ((layer.columns @ found).abs() < 4 * proof * len(layer.columns) ** -0.5).sum(0)
+
+
+def _usual(layer: FirstLayer, found: Tensor, proof: float) -> Tensor:
+    """Return the columns with about as many zeros as most; the others make room again.
+
+    A mixture of columns vanishes at fewer neurons than any column alone. The difference of two that are
+    alike vanishes, or nearly, wherever both images are open as well.
+    """
+    if found.shape[1] < 3:
+        return found
+    zeros = _zeros(layer, found, proof)
+    middle = zeros.median()
+    return found[:, (zeros >= FEWEST * middle) & (zeros <= MOST * middle)]
 
 
 def _independent(layer: FirstLayer, found: Tensor, proof: float) -> Tensor:
