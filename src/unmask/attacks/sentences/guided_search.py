@@ -1,6 +1,7 @@
 """Find a sentence by the slope of any distance that its replayed inputs can be given."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -24,6 +25,8 @@ COMMON = 8
 """The first eighth of a vocabulary holds the common words."""
 STUCK = 6
 AT_ONCE = 64
+FINE = 0.03
+"""Distance above which replays are rough."""
 
 
 @runtime_checkable
@@ -75,6 +78,7 @@ class GuidedSearch:
     allowed: Tensor
     generator: torch.Generator
     replays: int = field(default=0, init=False)
+    fine: bool = field(default=False, init=False)
     tried: WordRanking = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,17 +104,19 @@ class GuidedSearch:
             yield best, best_loss
             if best_loss < self.goal.solved:
                 return
-            if stuck >= STUCK:
-                current, stuck = self._kick(best), 0
-                loss = self._losses(current[None])[0].item()
+            if not self.fine and loss < FINE:
+                self.fine = True
+            elif stuck >= STUCK:
+                current, stuck, self.fine = self._kick(best), 0, False
+            else:
+                continue
+            loss = self._losses(current[None])[0].item()
 
     def _losses(self, sentences: Tensor) -> Tensor:
         self.replays += len(sentences)
-        parts = [
-            self.goal.distance(self.model.inputs(part, [self.place])[self.place.name])
-            for part in sentences.split(AT_ONCE)
-        ]
-        return torch.cat(parts)
+        with nullcontext() if self.fine else rough():
+            parts = [self.model.inputs(part, [self.place])[self.place.name] for part in sentences.split(AT_ONCE)]
+        return self.goal.distance(torch.cat(parts).to(self.model.embedding().dtype))
 
     def _kick(self, sentence: Tensor) -> Tensor:
         """Replace a quarter of the words by chance."""
