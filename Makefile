@@ -1,6 +1,7 @@
 # Every target sets up .venv by itself. PYTHON=/path/to/python3.12 chooses another interpreter.
 PYTHON ?= python3
 ARGS ?=
+BUDGET ?= 15m
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
@@ -10,7 +11,7 @@ STAMP := $(VENV)/.stamp
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make audit                  attack the embedded model, write the report under runs/ (ARGS='--help' shows options)"
+	@echo "make audit                  attack the embedded model, write the report under runs/ (BUDGET=1h: more time; ARGS='--help' shows options)"
 	@echo "make test                   run the tests (ARGS='-m slow' runs the slow ones)"
 	@echo "make lint                   check style, types and import rules"
 	@echo "make format                 format the code"
@@ -46,7 +47,7 @@ $(STAMP)-bench: $(STAMP)-venv pyproject.toml constraints.txt
 	@touch $@ $(STAMP)-run
 
 audit: $(STAMP)-run
-	$(BIN)/unmask audit $(ARGS)
+	$(BIN)/unmask audit --budget $(BUDGET) $(ARGS)
 
 test: $(STAMP)-dev
 	$(BIN)/python -m pytest $(ARGS)

@@ -13,7 +13,6 @@ from benchmarks.rows import Row
 from benchmarks.smollm import folder
 from unmask.attack import Attack
 from unmask.attacks.activations.activation_span import ActivationSpan
-from unmask.attacks.activations.embedding_match import EmbeddingMatch
 from unmask.surface import Release
 from unmask.surfaces.activation import ActivationSurface
 from unmask.victim import Secret
@@ -22,18 +21,23 @@ from unmask.victims.corpora import Example, from_parquet
 COMMAND = "make bench TOPIC=attention"
 LOG = Path(__file__).parent / "results" / "attention-text.jsonl"
 COUNT = 20
-DEEP, PROMPTS = 4, 2
-"""Texts of the slower parts: fewer than the bar's 20, which a busy machine had no time for; raise them to go on."""
-DEEP_SECONDS = 60.0
+DEEP_SECONDS = 150.0
 MEASURING = True
 """Whether to measure what the log lacks; otherwise rows are made of what it holds."""
 PROMPT = 20
 SITES = ("0.hidden", "0.block", "14.hidden", "14.block", "29.hidden", "29.block")
 NOISES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+ROBUST_SITES = ("0.block", "2.hidden")
+ROBUST: dict[str, dict[str, Any]] = {
+    **{f"noise {noise:g} of the norm": {"release": Release(noise=noise)} for noise in NOISES},
+    **{dtype: {"release": Release(dtype=dtype)} for dtype in ("bfloat16", "int8")},
+    **{f"{share:.0%} of the rows missing": {"missing": share} for share in (0.1, 0.25, 0.5)},
+    "rows permuted": {"permuted": True},
+}
+"""What is done to the tensors before they are seen, by its name in the rows."""
 DRAW = 1126
 """Seed of texts that nothing was developed on; the texts of seed 0 are those that settings were compared on."""
 OWN = "processor seconds of one thread"
-BUSY = "one thread of a machine that did other work"
 
 
 def _log() -> list[dict[str, Any]]:
@@ -106,29 +110,30 @@ def first() -> list[Row]:
 
 
 def deeper() -> list[Row]:
-    """MiniLM, the attention output of each later layer after the projection."""
-    return [row for layer in range(1, 6) for row in (*layer_rows(layer, 0), *layer_rows(layer, DRAW))]
+    """MiniLM, the attention output of each later layer after the projection, on texts of the same draw."""
+    return [row for layer in range(1, 6) for row in layer_rows(layer)]
 
 
-def layer_rows(layer: int, draw: int) -> list[Row]:
-    """Return the row of one layer's attention output, on the texts of one draw.
+def layer_rows(layer: int) -> list[Row]:
+    """Return the row of one layer's attention output.
 
     Args:
         layer: from 1 on.
-        draw: seed of the texts. Those of 0 were timed by the clock on the wall, the others by the processor's.
     """
-    bench = Bench(None, sentences(3 * COUNT, draw), longest=60, count=COUNT)
-    count, setting, clock = (COUNT, f"draw {draw}", time.process_time) if draw else (DEEP, "", time.monotonic)
-    surface = ActivationSurface(select=f"{layer}.block")
-    runs = _measure("deeper", bench, surface, ActivationSpan(), DEEP_SECONDS, count, setting, clock)
+    bench = Bench(None, sentences(3 * COUNT, DRAW), longest=60, count=COUNT)
+    surface, clock = ActivationSurface(select=f"{layer}.block"), time.process_time
+    runs = _measure("deeper", bench, surface, ActivationSpan(), DEEP_SECONDS, COUNT, f"draw {DRAW}", clock)
     if not runs:
         return []
     exact, slow = mean(runs, "exact_match"), max(run.seconds for run in runs)
-    texts = "held-out real sentences" if draw else "real sentences"
-    name = f"MiniLM, {layer}.block alone, {texts} of up to {max(run.tokens for run in runs)} tokens"
-    time_of = OWN if draw else BUSY
-    reason = f"{len(runs)} of the bar's {COUNT} texts; slowest {slow:.0f} s, limit {DEEP_SECONDS:.0f} s; {time_of}"
-    return [_row(f"{name}: exact match", ">= 0.95", exact, exact >= 0.95, runs, reason=reason)]
+    name = f"MiniLM, {layer}.block alone, held-out real sentences of up to {max(run.tokens for run in runs)} tokens"
+    missed = sum(run.scores["exact_match"] < 1 for run in runs)
+    reason = f"{len(runs)} of the bar's {COUNT} texts; slowest {slow:.0f} {OWN}"
+    if missed:
+        recall = mean(runs, "token_recall")
+        reason += f"; {missed} ended with the limit of {DEEP_SECONDS:.0f} s; share of tokens found {recall:.3f}"
+    holds = exact >= 0.95 and len(runs) == COUNT
+    return [_row(f"{name}: exact match", ">= 0.95", exact, holds, runs, reason=reason)]
 
 
 def causal() -> list[Row]:
@@ -139,20 +144,21 @@ def causal() -> list[Row]:
     bench.secrets = tuple(_cut(secret, PROMPT) for secret in bench.secrets)
     rows = []
     for select in SITES:
-        runs = _measure("causal", bench, ActivationSurface(select=select), ActivationSpan(), 900, PROMPTS)
+        surface, clock = ActivationSurface(select=select), time.process_time
+        runs = _measure("causal", bench, surface, ActivationSpan(), 900, COUNT, clock=clock)
         if not runs:
             continue
         exact = mean(runs, "exact_match")
         forwarded = statistics.fmean(int(run.note.split()[0]) for run in runs)
-        few = f"{len(runs)} of the bar's {COUNT} prompts; {BUSY}"
+        few = "" if len(runs) == COUNT else f"{len(runs)} of the bar's {COUNT} prompts"
         brute = PROMPT * bench.model.vocabulary.size
         base = f"SmolLM2-135M, {select} alone (layers from 0), {PROMPT}-token prompts"
-        rows.append(_row(f"{base}: exact match", "1.00", exact, exact == 1, runs, reason=few))
+        rows.append(_row(f"{base}: exact match", "1.00", exact, exact == 1 and not few, runs, reason=few))
         fewer = brute / forwarded
         reason = (
             f"{forwarded:.0f} tokens a prompt, prefixes counted each time, against {brute} of trying the vocabulary "
             "at each position; the first layer's responses to all tokens come on top once a model (1/30 of a pass "
-            f"each); {few}"
+            "each)" + (f"; {few}" if few else "")
         )
         rows.append(
             _row(
@@ -173,25 +179,19 @@ def _cut(secret: Secret, length: int) -> Secret:
     return replace(secret, ids=secret.ids[:, :length], mask=secret.mask[:, :length])
 
 
-def robust(count: int = 3, seconds: float = 10.0) -> list[Row]:
-    """MiniLM, one hidden state and one attention output, released otherwise than exactly."""
-    bench = Bench(None, sentences(3 * COUNT), longest=24, count=8)
-    settings = {f"noise {noise:g} of the norm": {"release": Release(noise=noise)} for noise in NOISES}
-    settings |= {"bfloat16": {"release": Release(dtype="bfloat16")}, "int8": {"release": Release(dtype="int8")}}
-    settings |= {f"{share:.0%} of the rows missing": {"missing": share} for share in (0.1, 0.25, 0.5)}
-    settings |= {"rows permuted": {"permuted": True}}
+def robust(count: int = 3, seconds: float = 5.0) -> list[Row]:
+    """MiniLM, an attention output and a hidden state, released otherwise than exactly."""
+    bench = Bench(None, sentences(3 * COUNT, DRAW), longest=24, count=8)
     rows = []
-    for select in ("0.value", "0.block", "2.hidden"):
-        for name, changed in settings.items():
+    for select in ROBUST_SITES:
+        for name, changed in ROBUST.items():
             surface = replace(ActivationSurface(select=select), **changed)
-            runs = _measure("robust", bench, surface, ActivationSpan(), seconds, count, name)
-            theirs = _measure("robust", bench, surface, EmbeddingMatch(), seconds, count, name)
-            if not (runs and theirs):
+            runs = _measure("robust", bench, surface, ActivationSpan(), seconds, count, name, time.process_time)
+            if not runs:
                 continue
             score, trivial = mean(runs, "rouge1"), mean(runs, "rouge1", "trivial")
-            null, other = mean(runs, "rouge1", "null"), mean(theirs, "rouge1")
-            control = f"trivial {trivial:.3f}, null {null:.3f}, embedding match {other:.3f}"
-            reason = f"{seconds:.0f} s a text; exact match {mean(runs, 'exact_match'):.2f}"
+            control = f"trivial {trivial:.3f}, null {mean(runs, 'rouge1', 'null'):.3f}"
+            reason = f"{seconds:.0f} {OWN} a text; exact match {mean(runs, 'exact_match'):.2f}"
             setting = f"MiniLM, {select} alone, {name}: ROUGE-1"
             rows.append(_row(setting, "reported", score, True, runs, control=control, reason=reason))
     return rows

@@ -1,28 +1,31 @@
 """The span search beside the published method, on the same observations in the same run."""
 
 import statistics
+import sys
+import time
+from collections.abc import Sequence
 
 from benchmarks.gradient_grid import COMMAND
-from benchmarks.harness import Bench, Run, mean, sentences
-from benchmarks.rows import Row
+from benchmarks.harness import Bench, Run, mean, sentences, threads
+from benchmarks.rows import Row, save
 from unmask.attacks.matching.lamp import Lamp
 from unmask.attacks.span import SpanSearch
 
 CELLS = ("0.query", "0.ffn.out", "1.value", "2.ffn.in", "3.query", "4.key")
 AGAIN = (
     "{count} sentence(s) a cell, first of the draw; the span search's seconds hold the public probes of the place, "
-    "which serve all later sentences there: with them at hand {known:.1f} s, {later:.0f}x faster"
+    "which serve all later sentences there: with them at hand {known:.1f} s, {later:.0f}x faster; processor seconds"
 )
 
 
-def published(count: int = 1, seconds: float = 900) -> list[Row]:
+def published(count: int = 1, seconds: float = 900, cells: Sequence[str] = CELLS) -> list[Row]:
     """One row per cell: ROUGE of both methods, and how much faster the span search is, public probes included."""
     bench, rows = Bench(None, sentences(30), count=count + 1), []
-    for select in CELLS:
+    for select in cells:
         # The probes are kept for the last place only, so the first run at a place pays for them and the second not.
-        ours = [bench.run(i, select, SpanSearch(), 60) for i in range(count)]
-        again = [bench.run(i, select, SpanSearch(), 60) for i in range(count)]
-        theirs = [bench.run(i, select, Lamp(), seconds) for i in range(count)]
+        ours = [bench.run(i, select, SpanSearch(), 60, clock=time.process_time) for i in range(count)]
+        again = [bench.run(i, select, SpanSearch(), 60, clock=time.process_time) for i in range(count)]
+        theirs = [bench.run(i, select, Lamp(), seconds, clock=time.process_time) for i in range(count)]
         rows.append(_row(select, ours, again, theirs))
         print(rows[-1].setting, rows[-1].measured, rows[-1].control, rows[-1].reason, flush=True)
     return rows
@@ -45,3 +48,9 @@ def _row(select: str, ours: list[Run], again: list[Run], theirs: list[Run]) -> R
         command=COMMAND,
         reason=AGAIN.format(count=len(ours), known=known, later=slow / known),
     )
+
+
+if __name__ == "__main__":
+    # python -m benchmarks.gradient_published [CELL ...]: measure some cells again
+    threads()
+    save("gradients", published(cells=sys.argv[1:] or CELLS))

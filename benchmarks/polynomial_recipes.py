@@ -1,17 +1,19 @@
 """Train a polynomial transformer or its soft-max twin: `python -m benchmarks.polynomial_recipes NAME [OPTION ...]`.
 
 NAME is one of `RECIPES`. Options: `twin`; `tiny` for one epoch on 2,000 inputs; `share=0.1` for a tenth of the
-epochs. Resumable: every stage keeps its checkpoint under `build/polynomial`. Log, stages and the result go to
-`results/models/polynomial-NAME*`. `polynomial_data` says where the data come from.
+epochs; `seconds=300` to leave after the first epoch that ends later. Resumable: every stage keeps its checkpoint
+under `build/polynomial`. Log, stages and the result go to `results/models/polynomial-NAME*`. `polynomial_data` says
+where the data come from.
 """
 
 import json
+import math
 import shutil
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -117,6 +119,21 @@ RECIPES = {
         classes=CLOTHES,
         statistics=FASHION,
     ),
+    "fashion-deep": Recipe(
+        # Four layers for encrypted inference with bootstraps, in minutes; accuracy is not the point.
+        form=Form(layers=4),
+        data=fashion,
+        plan=Plan(
+            degrees={"gelu": 2},
+            replaced=Schedule(epochs=1, learning_rate=1e-3, precision="bfloat16"),
+            ranged=Schedule(epochs=1, learning_rate=5e-4, precision="bfloat16"),
+            tuned=Schedule(epochs=5, learning_rate=1e-3, frozen=0.4, precision="bfloat16"),
+            penalty=Penalty(weight=0.05, ceiling=5.0),
+            margin=1.5,
+        ),
+        classes=CLOTHES,
+        statistics=FASHION,
+    ),
     "cifar10": Recipe(
         form=Form(inputs=192, tokens=64, width=128, layers=4, heads=4, hidden=256),
         data=cifar10,
@@ -193,21 +210,20 @@ RECIPES = {
         ),
     ),
 }
+RECIPES["lm-12"] = replace(RECIPES["lm"], form=replace(RECIPES["lm"].form, layers=12))
 
 
 def main(name: str, options: list[str]) -> None:
     """Train one model of a recipe, judge it on the test part, and write log, stages, result and network."""
     recipe, twin, tiny = RECIPES[name], "twin" in options, "tiny" in options
-    share = float(next((o.removeprefix("share=") for o in options if o.startswith("share=")), "1"))
+    share = option(options, "share", 1.0)
     recipe = recipe if share == 1 else recipe.shortened(share)
     data, test = recipe.data()
     if tiny:
         recipe = recipe.shortened(0.0)
         data = replace(data, train=Part(inputs=data.train.inputs[:2000], targets=data.train.targets[:2000]))
-    folder = WORK / (
-        name + ("-twin" if twin else "") + ("-tiny" if tiny else "") + (f"-{share:g}" if share != 1 else "")
-    )
-    say = partial(print, flush=True)
+    folder = marked(name + ("-twin" if twin else "") + ("-tiny" if tiny else ""), share)
+    say = leaving(option(options, "seconds", math.inf))
     began = time.monotonic()
     if twin:
         form, schedule = recipe.twin
@@ -219,7 +235,7 @@ def main(name: str, options: list[str]) -> None:
             train(model, data, more, folder, "twin-more", say=say)
     else:
         model = Transformer(recipe.form, generator(0, "polynomial"))
-        teacher = _teacher(name, recipe, data) if recipe.taught else None
+        teacher = _teacher(name, recipe, data, share) if recipe.taught else None
         convert(model, data, recipe.plan, folder, teacher=teacher, say=say)
     metric = judge(model.eval(), data, test)
     seconds = round(time.monotonic() - began, 1)
@@ -237,11 +253,49 @@ def main(name: str, options: list[str]) -> None:
         shutil.copy(folder / "stages.json", MODELS / f"polynomial-{folder.name}-stages.json")
 
 
-def _teacher(name: str, recipe: Recipe, data: Data) -> Teacher:
-    # As it was after the first run: what comes later takes no more from it.
+def option(options: list[str], name: str, otherwise: float) -> float:
+    """Return the number of an option `NAME=NUMBER` of the command line.
+
+    Args:
+        options: all of them.
+        name: of the one.
+        otherwise: if it is not there.
+    """
+    return next((float(each.removeprefix(f"{name}=")) for each in options if each.startswith(f"{name}=")), otherwise)
+
+
+def marked(name: str, share: float) -> Path:
+    """Return the folder of a model that was trained for a share of its epochs.
+
+    Args:
+        name: of the model.
+        share: 1 for all.
+    """
+    return WORK / (name + (f"-{share:g}" if share != 1 else ""))
+
+
+def leaving(seconds: float) -> Callable[[str], None]:
+    """Return a printer of progress that ends the program with code 75 at the first epoch that starts too late.
+
+    Args:
+        seconds: from now.
+    """
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        if " 0/" in line and time.monotonic() - began > seconds:
+            sys.exit(75)
+
+    return say
+
+
+def _teacher(name: str, recipe: Recipe, data: Data, share: float) -> Teacher:
+    # As it was after the first run: what comes later takes no more from it. One of the same share, if there is one.
     name = recipe.taught_by or name
     twin = Transformer(RECIPES[name].twin[0], generator(0, "twin"))
-    restore(WORK / f"{name}-twin" / "twin.safetensors", twin)
+    files = [marked(f"{name}-twin", each) / "twin.safetensors" for each in (share, 1.0)]
+    restore(next((file for file in files if file.exists()), files[0]), twin)
     twin.eval()
     return lambda x: twin(data.prepare(x))
 

@@ -113,6 +113,7 @@ class ActivationKnowledge:
         length: number of tokens of the input, or None if rows are missing and neither which nor how many is known.
         mechanism: a sentence about the private mechanism behind what is seen; empty if there is none.
         spread: by site name, the squared relative error that the mechanism brings in on public texts.
+        examples: number of public inputs of the same kind that the adversary holds.
     """
 
     dtype: str = field(default="float32")
@@ -124,6 +125,7 @@ class ActivationKnowledge:
     length: int | None = field(default=None)
     mechanism: str = field(default="")
     spread: Mapping[str, float] = field(default_factory=dict)
+    examples: int = field(default=0)
 
     @property
     def exact(self) -> bool:
@@ -144,6 +146,7 @@ class ActivationKnowledge:
             "The adversary knows the weights and how inputs are encoded.",
             f"It sees activations of one forward pass: {rows}.",
             *([self.mechanism] if self.mechanism else []),
+            *([f"It holds {self.examples} public pictures of the same kind."] if self.examples else []),
             _released(self),
         )
 

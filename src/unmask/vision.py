@@ -44,6 +44,10 @@ class VisionModel(Protocol):
     def sites(self) -> tuple[Site, ...]:
         """Every whole signal that can be seen, layer by layer."""
 
+    @property
+    def examples(self) -> "Images | None":
+        """Public pictures of the kind that the model was trained on, in its shape, or None if there are none."""
+
     def activations(self, images: Tensor, sites: Sequence[Site]) -> dict[str, Tensor]:
         """Return what stands at each site, by its name: (C, n, d), or (C, H, n, n) for probabilities.
 

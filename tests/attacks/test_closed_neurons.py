@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from tests.references.closed import trained
-from unmask.attacks.weights.closed_columns import ClosedSearch
-from unmask.attacks.weights.closed_neurons import ClosedNeurons
+from unmask.attacks.weights.closed_columns import ClosedSearch, Way, distinct
+from unmask.attacks.weights.closed_neurons import ClosedNeurons, _independent
 from unmask.attacks.weights.first_layer_change import FirstLayer
 from unmask.rng import generator
 from unmask.surfaces.published_weights import PublishedWeights
@@ -89,12 +89,56 @@ def test_one_guess_finds_the_last_columns_in_the_row_space_that_the_others_leave
     images = torch.cat([who.secret.pixels.flatten(1), torch.ones(6, 1, dtype=torch.float64)], 1)
     true = layer.columns.T @ torch.linalg.lstsq(images.T, layer.change.T).solution.T
     true = true / true.norm(dim=0)
-    missing = layer.missing(true[:, :4])
+    known = true[:, :4]
+    missing = layer.missing(known)
     assert missing.shape[0] == 2
     features, bright = layer.weights @ missing.T, missing[:, :-1].sum(1)
-    found = ClosedSearch().round(layer.columns, features, layer.size, bright, generator(0, "direct"), direct=True)
+    found = ClosedSearch().round(layer.columns, features, layer.size, bright, generator(0, "direct"), known, Way.DIRECT)
     assert float((true[:, 4:].T @ found).abs().amax(1).min()) > 0.9999
     closed = ClosedSearch(proof=1e-12).round(
-        layer.columns, features, layer.size, bright, generator(0, "direct"), direct=True
+        layer.columns, features, layer.size, bright, generator(0, "direct"), known, Way.DIRECT
     )
     assert closed.shape == (6, 0)
+
+
+def columns_of(who: WeightsVictim) -> tuple[FirstLayer, torch.Tensor]:
+    """Return the layer and, from the images, the columns (r, N) that the search has to find, of norm 1."""
+    assert who.secret is not None
+    layer = FirstLayer(observed(who))
+    images = torch.cat([who.secret.pixels.flatten(1), torch.ones(who.secret.size, 1, dtype=torch.float64)], 1)
+    true = layer.columns.T @ torch.linalg.lstsq(images.T, layer.change.T).solution.T
+    return layer, true / true.norm(dim=0)
+
+
+def test_a_mixture_of_found_columns_goes_and_they_stay() -> None:
+    layer, true = columns_of(victim((384,))[0])
+    mixture = true[:, 1] + 0.08 * true[:, 3]
+    found = torch.cat([true[:, :2], (mixture / mixture.norm())[:, None], true[:, 2:5]], 1)
+    assert distinct(found[:, :2].T, found[:, 2][None]).shape[0] == 3  # it passes for a column of its own
+    kept = _independent(layer, found, 1e-6)
+    assert torch.equal(kept, true[:, :5])
+    assert torch.equal(_independent(layer, true, 1e-6), true)
+
+
+def test_a_mixture_is_taken_apart_though_its_columns_cancel_at_some_neurons() -> None:
+    layer, true = columns_of(victim((384,))[0])
+    search = ClosedSearch(proof=1e-6)
+    both = (layer.columns @ true[:, :2]).abs()
+    weak = torch.where((both.amin(1) > 1e-4) & (both.amin(1) > both.amax(1) / 4), both.amax(1), torch.inf)
+    first, second = (layer.columns @ true[:, :2])[int(weak.argmin())]
+    mixture = second * true[:, 0] - first * true[:, 1]  # zero at a neuron that both images open
+    mixture = mixture / mixture.norm()
+    assert float((mixture @ true[:, :2]).abs().max()) < 0.98
+    apart = search._sharpened(layer.columns, mixture, generator(0, "apart"))
+    assert float((apart @ true[:, :2]).abs().max()) > 0.9999
+
+
+def test_starts_apart_do_not_end_at_known_columns() -> None:
+    layer, true = columns_of(victim((384, 64))[0])
+    missing = layer.missing(true[:, :3])
+    features, bright = layer.weights @ missing.T, missing[:, :-1].sum(1)
+    found = ClosedSearch().round(
+        layer.columns, features, layer.size, bright, generator(0, "apart"), true[:, :3], Way.APART
+    )
+    assert found.shape[1] > 0
+    assert float((true[:, 3:].T @ found).abs().amax(0).min()) > 0.999

@@ -3,13 +3,10 @@ from itertools import islice
 import torch
 from torch.nn import functional as F
 
-from unmask.attacks.evidence import gather
 from unmask.attacks.sentences.guided_search import GuidedSearch
-from unmask.attacks.sentences.mixed_goal import MixedGoal
 from unmask.attacks.sentences.response import Response, directions
 from unmask.attacks.sentences.vector_search import LENGTHS, VectorGoal, read_vector
 from unmask.rng import generator
-from unmask.subspace import row_space, span_distance
 
 TEXT = "w3 w41 w5 w90 w26 w11"
 NAME = "layer.2.ffn.in.weight"
@@ -56,32 +53,21 @@ def test_unknown_lengths_are_tried_in_turn(observe, deep) -> None:
     assert guesses[-1].tokens == (tuple(ids[0].tolist()),)
 
 
-def test_a_mixed_goal_is_the_mean_of_two_shares(observe, precise) -> None:
-    name = "layer.1.attention.output.weight"
-    observation, ids = observe([" ".join(f"w{k}" for k in range(20, 33))], [1], [name], who=precise)
-    (place,) = observation.places
-    evidence = gather(precise.model, place, observation.tensors[name], differences=False)
-    assert evidence.place is place, "longer than a head is wide"
-    goal, wrong = MixedGoal(evidence=evidence), ids.clone()
-    wrong[0, 3] = 60
-    inputs = precise.model.inputs(torch.cat([ids, wrong]), [place])[name]
-    found = goal.distance(inputs)
-    assert float(found[0]) < goal.solved < 1e-3 < float(found[1])
-    lengths = inputs.square().sum(-1)
-    space = row_space(observation.tensors[name])
-    outside = (span_distance(inputs, space) * lengths).sum(1) / lengths.sum(1)
-    assert torch.allclose(found, (outside + evidence.of_inputs(inputs)) / 2, atol=1e-8)
-
-
 def test_the_slope_leads_to_the_sentence(observe, deep) -> None:
-    name = "layer.1.attention.output.weight"
-    observation, ids = observe([" ".join(f"w{k}" for k in range(20, 33))], [1], [name], who=deep)
+    observation, ids = observe([TEXT], [1], [NAME], who=deep)
     (place,) = observation.places
-    goal = MixedGoal(evidence=gather(deep.model, place, observation.tensors[name], differences=False))
+    _, _, rows = torch.linalg.svd(observation.tensors[NAME])
+    response = Response.measure(deep.model, place, ids.shape[1], ALLOWED, generator(0))
     start, free = ids[0].clone(), torch.arange(1, ids.shape[1] - 1)
-    start[[2, 5, 9]] = torch.tensor([70, 71, 72])
+    start[[2, 5]] = torch.tensor([70, 71])
     search = GuidedSearch(
-        model=deep.model, place=place, goal=goal, start=start, free=free, allowed=ALLOWED, generator=generator(0)
+        model=deep.model,
+        place=place,
+        goal=VectorGoal.of(rows[0], response),
+        start=start,
+        free=free,
+        allowed=ALLOWED,
+        generator=generator(0),
     )
     found = list(islice(search.run(), 30))
     losses = [loss for _, loss in found]

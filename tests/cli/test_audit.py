@@ -227,7 +227,7 @@ def test_the_attention_surface_has_its_own_baseline(run: Run, models: Path, text
         (["--attack", "span"], "--attack 'span' does not read the attention surface; choose activation-span"),
         (["--dropout"], "--dropout .*has no meaning on the attention surface"),
         (["--missing", "1.5"], "--missing 1.5 is no share"),
-        (["--gradients", "x"], "--gradients 'x' are no activations"),
+        (["--gradients", "x"], "--gradients 'x' are not seen on the attention surface"),
         (["--surface", "gradient", "--permuted"], "--permuted .*has no meaning on the gradient surface"),
         (["--surface", "gradient", "--attack", "activation-span"], "does not read the gradient surface; choose span"),
     ],

@@ -33,7 +33,8 @@ def test_list_names_everything(run: Run) -> None:
         in out
     )
     images, defended = ["attention", "attention-images"], ["noisy-tokens", "released-attention"]
-    surfaces = ["gradient", "gradient-file", "dp-gradient", *images, *defended, "parameters"]
+    shared = ["store", "noisy-store", "store-state", "answer", "bounded-answer"]
+    surfaces = ["gradient", "gradient-file", "dp-gradient", *images, *defended, "parameters", *shared]
     assert json.loads(run("list", "--json")[1])["surfaces"] == surfaces
 
 

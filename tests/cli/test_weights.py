@@ -33,7 +33,8 @@ def test_a_network_trained_on_the_spot_gives_its_images_away_and_the_control_doe
     scores = {name: record["scores"] for name, record in found.items()}
     assert scores["weights"]["recovered"] == 1.0  # type: ignore[index]
     assert found["weights"]["null"]["recovered"] == 0.0  # type: ignore[index]
-    assert scores["shuffled weights"]["recovered"] == 0.0  # type: ignore[index]
+    # Dealing the change to other neurons leaves its span: with luck one image is found in it.
+    assert scores["shuffled weights"]["recovered"] <= 0.2  # type: ignore[index]
     assert len(found["weights"]["pictures"]) == 5  # type: ignore[arg-type]
     page = (out / "report.html").read_text()
     assert "data:image/png;base64," in page

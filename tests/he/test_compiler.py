@@ -13,7 +13,7 @@ from unmask.he.deviations import predicted
 from unmask.he.levels import levelled, refreshed
 from unmask.he.package import Package, load_package, save_package
 from unmask.he.parameters import Parameters
-from unmask.he.planner import plan
+from unmask.he.planner import plan, refreshing
 from unmask.he.run import execute, ready
 from unmask.he.simulator import SimulatedEvaluator, SimulatedKeyHolder
 from unmask.he.trace import traced, write
@@ -178,6 +178,26 @@ def test_a_deep_network_is_refreshed_as_rarely_as_can_be():
     assert np.abs(simulated(package, x, Noise.none())[0] - net.forward(x)).max() < 1e-9
     with pytest.raises(BadInput, match="more levels than the 2"):
         refreshed(steps.program, top=12, after=2, fit=fit, cost=lambda *_: 0.0)
+
+
+def test_rotations_that_a_bootstrap_has_keys_for_are_preferred():
+    net = network(tokens=8, width=16)
+    turns = refreshing().turns
+    packing = compiler.packing_of(net, 2**12)
+    usual, given = (compiler.lower(net, packing, turns=known).program for known in (frozenset(), turns))
+    assert len(given.rotations - turns) < len(usual.rotations - turns)
+    parameters = bare(net, 10).parameters
+    object.__setattr__(parameters, "ring", 13)
+    reading = compiler.reading_of(net, packing)
+    tensors = compiler.lower(net, packing, turns=turns).tensors
+    levels = levelled(given)
+    object.__setattr__(parameters, "levels", levels.levels)
+    package = Package(program=levels, packing=packing, parameters=parameters, reading=reading, tensors=tensors)
+    x = inputs(package, net)
+    assert np.abs(simulated(package, x, Noise.none())[0] - net.forward(x)).max() < 1e-9
+    # Keys that a bootstrap brings are not counted again.
+    object.__setattr__(parameters, "budget", (3, 3))
+    assert plan(package).keys == len(given.rotations - parameters.turns) < len(given.rotations)
 
 
 def test_what_does_not_fit_is_refused_with_what_would():

@@ -26,6 +26,22 @@ def test_images_of_every_kind_of_file_give_the_same_patches(tmp_path):
     np.testing.assert_allclose(read(tmp_path / "x.png", (16, 49)), expected[1:2], atol=1e-15)
 
 
+def test_colours_of_a_patch_lie_one_after_the_other(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    expected = np.empty((2, 4, 48))
+    for image, row, column, colour in np.ndindex(2, 2, 2, 3):
+        patch = pixels[image, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4, colour]
+        expected[image, 2 * row + column, 16 * colour : 16 * colour + 16] = patch.reshape(-1) / 255
+    np.savez(tmp_path / "x.npz", pixels=pixels)
+    np.save(tmp_path / "one.npy", pixels[0])
+    Image.fromarray(pixels[1]).save(tmp_path / "x.png")
+    np.testing.assert_allclose(read(tmp_path / "x.npz", (4, 48)), expected, atol=1e-15)
+    np.testing.assert_allclose(read(tmp_path / "one.npy", (4, 48)), expected[:1], atol=1e-15)
+    np.testing.assert_allclose(read(tmp_path / "x.png", (4, 48)), expected[1:], atol=1e-15)
+    with pytest.raises(BadInput, match="give colour images of 16 x 16"):
+        read(tmp_path / "x.npz", (16, 48))
+
+
 def test_numbers_are_taken_as_they_are(tmp_path):
     values = np.random.default_rng(1).standard_normal((16, 49))
     np.save(tmp_path / "x.npy", values)

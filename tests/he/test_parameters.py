@@ -54,3 +54,21 @@ def test_a_bootstrap_has_to_leave_a_level():
         _ = Parameters(ring=15, levels=11).refreshed
     with pytest.raises(BadInput, match="used up"):
         _ = Parameters(ring=16, levels=16, scale=50, first=55, budget=(3, 3)).refreshed
+
+
+def test_turns_are_those_that_the_library_makes_keys_for():
+    # As OpenFHE 1.6.1 lists them after EvalBootstrapKeyGen at ring 2^16, 2^13 and 2^13, all slots.
+    made = Parameters(ring=16, levels=22, scale=57, digits=4, budget=(3, 3))
+    expected = {s * k for s in (1, 32, 1024) for k in range(1, 17)}
+    expected |= {32 * k for k in range(1, 17)}
+    assert made.turns == expected
+    assert Parameters(ring=16, levels=22, scale=57, digits=4).turns == frozenset()
+    for budget, listed in (
+        ((3, 3), {*range(1, 16), *range(16, 257, 16), *range(256, 3841, 256)}),
+        ((2, 2), {*range(1, 33), *range(64, 2049, 64)}),
+    ):
+        object.__setattr__(made, "ring", 13)
+        object.__setattr__(made, "budget", budget)
+        assert made.turns == listed
+    object.__setattr__(made, "budget", (5, 5))
+    assert made.turns == frozenset()  # groups of two sizes: nothing is claimed

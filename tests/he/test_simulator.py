@@ -8,12 +8,13 @@ from unmask.he.counts import Counts
 from unmask.he.errors import LevelExhausted, NoKey
 from unmask.he.linear_map import LinearMap
 from unmask.he.parameters import Parameters
+from unmask.he.planner import refreshing
 from unmask.he.simulator import SimulatedEvaluator, SimulatedKeyHolder
 from unmask.poly.noise import Noise
 
 SMALL = Parameters(ring=13, levels=1, scale=30, first=40, digits=1)
 PARAMETERS = Parameters(ring=14, levels=5, scale=45)
-REFRESHING = Parameters(ring=16, levels=23, scale=50, first=55, budget=(3, 3))
+REFRESHING = refreshing()
 
 
 def pair(noise=None, parameters=PARAMETERS, **more):
@@ -81,7 +82,7 @@ def test_a_bootstrap_refreshes_what_lies_in_the_unit_interval():
     client, server = pair(parameters=REFRESHING)
     x = vectors(1, REFRESHING.slots)[0]
     spent = server.load(client.encrypt(x, level=0))
-    assert server.bootstrap(spent).level == REFRESHING.refreshed == 7
+    assert server.bootstrap(spent).level == REFRESHING.refreshed == 6
     with pytest.raises(BadInput, match="outside"):
         server.bootstrap(server.add(spent, spent))
 

@@ -45,6 +45,16 @@ def test_samples_move_levels_to_where_the_inputs_are():
     assert found.polynomials["f"].degree > found.polynomials["n"].degree
 
 
+def test_high_degrees_are_tried_by_wide_poles_alone():
+    wide = Site(name="w", function="inverse", interval=(0.1, 1000.0), sensitivity=1.0)
+    narrow = Site(name="n", function="inverse", interval=(1.0, 2.0), sensitivity=1.0)
+    smooth = Site(name="s", function="gelu", interval=(-20.0, 20.0), sensitivity=1.0)
+    for poles, best in (((), 15), ((127, 255), 255)):
+        found = choose([wide, narrow, smooth], 40, degrees=(2, 7, 15), poles=poles)
+        assert [found.polynomials[name].degree for name in "wns"] == [best, 15, 15]
+        assert found.depth == {15: 12, 255: 16}[best]
+
+
 def gelu_network(seed):
     # Degree 31 on a narrow interval: as good as exact.
     exact = minimax("gelu", (-4.0, 4.0), 31)

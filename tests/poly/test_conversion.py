@@ -201,7 +201,10 @@ def test_watching_sees_each_site_and_ranges_refuse_nan() -> None:
     with pytest.raises(BadInput, match=r"blocks.0.attention.weights.activation.*not finite"):
         measure(model, [torch.full((2, 4, 6), torch.nan)], generator(0))
     wide = Range(low=0.2, high=8.0, sample=torch.zeros(1)).widened(1.5)
-    assert 0 < wide[0] < 0.2 and wide[1] > 8.0
+    assert wide == pytest.approx((0.2 / 1.5, 12.0))  # by a factor, where the middle and 1.5 halves would pass zero
+    for low in (4.0, -4.0):
+        near = Range(low=low, high=8.0, sample=torch.zeros(1)).widened(1.5)
+        assert near == pytest.approx((low - 0.25 * (8.0 - low), 8.0 + 0.25 * (8.0 - low)))
 
 
 def test_plain_vision_transformer_starts_with_its_own_tokens() -> None:

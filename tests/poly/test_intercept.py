@@ -19,7 +19,7 @@ from unmask.poly.conversion.depth import degrees_of, fixed_levels, least
 from unmask.poly.conversion.guard import guarded
 from unmask.poly.conversion.intercept import Converted
 from unmask.poly.conversion.levels import levels
-from unmask.poly.conversion.ranges import Penalty, sites
+from unmask.poly.conversion.ranges import Penalty, measure, sites
 from unmask.poly.conversion.schedule import Schedule
 from unmask.poly.conversion.stages import Plan, convert
 from unmask.poly.conversion.training import RangeExploded, train
@@ -27,6 +27,7 @@ from unmask.poly.fits import minimax
 from unmask.poly.layers.activation import Activation
 from unmask.poly.layers.forms import Norm, PowerSoftmax
 from unmask.poly.layers.series import Series
+from unmask.poly.layers.transformer import Form, Transformer
 from unmask.rng import generator
 from unmask.victims.pretrained import pictures, sentences
 
@@ -96,6 +97,22 @@ def test_the_library_s_encoder_layers_are_caught_in_training_and_evaluation(firs
     assert fixed_levels(converted, x) == 2 * (1 + 1 + 10 + 1 + 1 + 1 + 1 + 4 + 2)
 
 
+def test_the_project_s_own_decoder_hides_later_tokens_at_no_level_of_its_own() -> None:
+    form = Form(kind="decoder", inputs=11, tokens=6, width=8, heads=2, hidden=8, classes=11, attention="softmax")
+    model = Transformer(replace(form, norm="layer", pooling="all"), generator(4))
+    x = torch.randint(11, (3, 6), generator=generator(5))
+    converted = Converted(model, _first, x, client="embedding", power=NEAR).eval()
+    torch.testing.assert_close(converted(x), model(x), atol=0.02, rtol=0.02)
+    later = x.clone()
+    later[:, 4:] = 0
+    assert torch.equal(converted(later)[:, :4], converted(x)[:, :4])
+    # As without a mask: maps, scores, soft-max (10 squarings, mask, product), mixing, output; two norms with their
+    # gains; rise and fall.
+    free = replace(form, kind="text", norm="layer", pooling="all")
+    plain = Converted(Transformer(free, generator(4)), _first, torch.randn(3, 6, 11), power=NEAR)
+    assert fixed_levels(converted, x) == fixed_levels(plain, torch.randn(3, 6, 11)) - 1  # the embedding is a map there
+
+
 class Odd(nn.Module):
     """A module with one operation that may be no polynomial."""
 
@@ -123,6 +140,8 @@ class Piece(nn.Module):
             "cube": lambda: x**3,
             "self": lambda: x * x,
             "number": lambda: 0.5 * x,
+            "hole": lambda: x.masked_fill(torch.eye(4)[:3] == 1, 0.0),
+            "secret": lambda: x.masked_fill(x > 0, 0.0),
             "largest": lambda: x - x.amax(-1, keepdim=True),
             "sort": lambda: x.sort(-1)[0],
             "divide": lambda: x / (1 + x * x),
@@ -136,11 +155,11 @@ def _first(module: nn.Module, x: Tensor) -> Tensor:
 
 def test_operations_that_are_polynomials_are_counted_and_others_named_by_path() -> None:
     x = torch.randn(3, 4, generator=generator(2))
-    for which, cost in (("cube", 2), ("self", 1), ("number", 0)):
+    for which, cost in (("cube", 2), ("self", 1), ("number", 0), ("hole", 1)):
         converted = Converted(Odd(which), _first, x)
         assert fixed_levels(converted, x) == 2 + cost
         assert levels(converted, x, {"module.inner.0.poly_gelu": 7}) == 2 + cost + 3
-    for which, name in (("largest", "amax"), ("sort", "sort"), ("divide", "div")):
+    for which, name in (("largest", "amax"), ("sort", "sort"), ("secret", "gt"), ("divide", "div")):
         with pytest.raises(BadInput, match=f"'part' computes {name}, which is no polynomial; write it as"):
             fixed_levels(Converted(Odd(which), _first, x), x)
     with pytest.raises(BadInput, match="calls no function"):
@@ -174,6 +193,31 @@ def test_power_soft_max_tends_to_the_soft_max_and_hides_what_is_masked() -> None
     assert errors[0] > errors[1] > errors[2] < 0.01
     with pytest.raises(BadInput, match="is no power of two"):
         PowerSoftmax(2, 6)
+
+
+def test_centred_powers_do_not_feel_what_is_added_to_a_row_and_divide_by_less() -> None:
+    scores = torch.randn(6, 2, 5, 7, generator=generator(3), dtype=torch.float64)
+    hidden = torch.arange(7) > torch.arange(5)[:, None]
+    added = 6.0 * torch.randn(6, 2, 5, 1, generator=generator(4), dtype=torch.float64)
+    reach = []
+    for centred in (True, False):
+        site = PowerSoftmax(2, 16, epsilon=1e-6, centred=centred)
+        given = (scores + added).masked_fill(hidden, -torch.inf)
+        site.calibrate(given)
+        seen = measure(site, [given], generator(5))["inverse"]
+        reach.append(seen.high / seen.low)
+        if centred:
+            alone = scores.masked_fill(hidden, -torch.inf)
+            torch.testing.assert_close(site(given), site(alone), atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(site(given).double(), alone.softmax(-1), atol=0.06, rtol=0.0)
+            slow = alone[1, 0, 3, :4] - alone[1, 0, 3, :4].mean()
+            raised = (1 + float(site.gain[0].detach()) * (slow - float(site.centre[0].detach())) / 16) ** 16
+            torch.testing.assert_close(site(given)[1, 0, 3, :4].double(), raised / raised.sum(), atol=1e-4, rtol=1e-4)
+            assert site.levels(4) == PowerSoftmax(2, 16).levels(4) + 1
+            again = PowerSoftmax(2, 16, epsilon=1e-6)
+            again.load_state_dict(site.state_dict())
+            assert torch.equal(again(given), site(given))
+    assert reach[0] < 0.01 * reach[1]
 
 
 def test_power_soft_max_is_its_formula_in_slow_motion() -> None:
@@ -249,6 +293,20 @@ def test_settled_intervals_hold_what_polynomials_before_them_moved(tmp_path: Pat
     assert farthest[1] <= 1.0 < farthest[0]
     with pytest.raises(BadInput, match="settle -1 is negative"):
         Plan(settle=-1)
+
+
+def test_ranges_of_later_sites_are_seen_though_an_earlier_one_is_left_far_behind() -> None:
+    net = nn.Sequential(Activation("gelu"), Activation("gelu")).double()
+    first = minimax("gelu", (-2.0, 2.0), 31)
+    for child in net:
+        child.substitute(first)  # type: ignore[operator]
+    net.double()
+    x = torch.linspace(-1.0, 40.0, 50, dtype=torch.float64)[:, None]
+    with pytest.raises(BadInput, match=r"'1' receives values that are not finite"):
+        measure(net, [torch.cat([x, 1e30 * x])], generator(0))
+    found = measure(net, [x], generator(0), held=True)
+    assert (found["0"].low, found["0"].high) == (-1.0, 40.0)
+    assert found["1"].high == pytest.approx(float(first(np.array([2.0]))[0])) and found["1"].low > -0.2
 
 
 def test_training_outside_of_an_interval_is_drawn_back_and_an_explosion_names_the_site(tmp_path: Path) -> None:

@@ -34,7 +34,11 @@ def test_without_noise_the_circuit_is_the_network(shape):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(
     "chain",
-    [Chain(levels=24, scale=45), Chain(levels=24, scale=45, fixed=False), Chain(ring=15, levels=10, refreshed=9)],
+    [
+        Chain(levels=24, scale=45),
+        Chain(levels=24, scale=45, fixed=False),
+        Chain(ring=15, levels=10, scale=52, refreshed=9),
+    ],
 )
 def test_the_predicted_error_is_the_measured_one(shape, chain):
     net = network(2, **shape)

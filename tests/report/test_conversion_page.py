@@ -36,6 +36,25 @@ def test_page_is_whole_and_escapes_names(tmp_path: Path) -> None:
     assert "≥ 2" in text and "http://" not in text and "https://" not in text and "<script" not in text
 
 
+def test_page_says_who_leaves_the_intervals_and_shortens_paths(tmp_path: Path) -> None:
+    ranges = {"module.net.0.act": [-1.0, 2.0], "module.net.1.act": [-3.0, 4.0], "module.net.1.norm.root": [0.5, 4.0]}
+    assert conversion_page.shared(ranges) == "module.net."
+    assert conversion_page.shared(["one.site"]) == conversion_page.shared(["a.b", "c.d"]) == ""
+    assert conversion_page.shared(["act", "net.act"]) == ""
+    (tmp_path / "stages.json").write_text(json.dumps([STAGES[1] | {"ranges": ranges}]), encoding="utf-8")
+
+    def page(inside: float | None, farthest: float) -> str:
+        out = tmp_path / "page.html"
+        conversion_page.write(tmp_path / "stages.json", out, refreshed=12, inside=inside, farthest=farthest)
+        return out.read_text(encoding="utf-8")
+
+    out = page(0.875, 1.204)
+    assert "87.50 % of held-out inputs" in out and "1.2 halves" in out and "Do not rely" in out
+    assert ">1.norm.root<" in out and "<code>module.net</code>" in out
+    assert out.count("-3 to 4<") == 1  # one stage is first and last
+    assert "the farthest uses 93 % of one" in page(1.0, 0.93) and "held-out inputs stay" not in page(None, 0.0)
+
+
 def test_files_that_hold_no_stages_are_refused(tmp_path: Path) -> None:
     for content in ("", "{}", "[]", '[{"name": "range"}]'):
         (tmp_path / "stages.json").write_text(content, encoding="utf-8")

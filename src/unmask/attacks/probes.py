@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmask.attacks.evidence import Evidence
+from unmask.attacks.rough import rough
 from unmask.public import PublicModel
 
 RIDGE = 0.02
@@ -67,7 +68,9 @@ class Probes:
             context = random_context(model, allowed, LENGTH, generator)
             first, last = len(model.vocabulary.prefix), LENGTH - len(model.vocabulary.suffix)
             where = torch.randint(first, last, tokens.shape, generator=generator)
-            return evidence.blocks(model.substituted_inputs(context, where, tokens, evidence.place))
+            with rough():
+                found = model.substituted_inputs(context, where, tokens, evidence.place)
+            return evidence.blocks(found.to(model.embedding().dtype))
 
         order = allowed[torch.randperm(len(allowed), generator=generator)]
         sample, more = order[:SAMPLE], order[SAMPLE : SAMPLE + MORE]

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from unmask.attack import Reconstruction
 from unmask.attacks.batches.batch import read_batch
@@ -17,9 +16,9 @@ from unmask.attacks.prefixes.prefix_search import PrefixSearch
 from unmask.attacks.probes import Probes
 from unmask.attacks.rehearsal import Rehearsal, rehearse
 from unmask.attacks.replay import Replay
-from unmask.attacks.sentences.guided_search import GuidedSearch
-from unmask.attacks.sentences.mixed_goal import MixedGoal
+from unmask.attacks.sentences.last_attention import attention_places
 from unmask.attacks.sentences.sentence_search import SentenceSearch
+from unmask.attacks.sentences.swept_search import SweptSearch
 from unmask.attacks.sentences.unmixed_search import UnmixedSearch, inner_place, unmixing
 from unmask.attacks.sentences.vector_search import read_vector
 from unmask.attacks.spans import visible_space
@@ -119,16 +118,13 @@ class SpanSearch:
 
     def _search(
         self, observation: Observation, place: Place, evidence: Evidence, length: int, generator: torch.Generator
-    ) -> SentenceSearch | GuidedSearch | UnmixedSearch:
+    ) -> SentenceSearch | SweptSearch | UnmixedSearch:
         allowed, blanks = allowed_tokens(observation), layout(observation, (length,))
         start, free = blanks.ids[0], blanks.free[0].nonzero()[:, 0]
 
-        def ranked() -> tuple[Probes, Tensor]:
-            probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
-            return probes, probes.distances(evidence, allowed).argsort()[: len(allowed)]
-
         def plain() -> SentenceSearch:
-            probes, order = ranked()
+            probes = Probes.cached(evidence, allowed, named(self.seed, "probes", place.name))
+            order = probes.distances(evidence, allowed).argsort()[: len(allowed)]
             return SentenceSearch(
                 plain=evidence, ids=start, free=free, ranked=order, probes=probes, generator=generator
             )
@@ -148,19 +144,11 @@ class SpanSearch:
                 generator=generator,
                 plain=plain,
             )
-        if place.component is not Component.ATTENTION_OUTPUT or evidence.place is not place:
+        mixed = place.component is Component.ATTENTION_OUTPUT and evidence.place is place
+        maps = attention_places(observation.model, place) if mixed else None
+        if maps is None:
             return plain()
-        _, order = ranked()
-        start[free] = order[torch.arange(len(free)) % len(order)]
-        return GuidedSearch(
-            model=observation.model,
-            place=place,
-            goal=MixedGoal(evidence=evidence),
-            start=start,
-            free=free,
-            allowed=allowed,
-            generator=generator,
-        )
+        return SweptSearch(plain=evidence, places=maps, ids=start, free=free, allowed=allowed, generator=generator)
 
     def _causal(
         self, observation: Observation, places: list[Place], generator: torch.Generator

@@ -25,6 +25,10 @@ IMAGES = (
     "Private images: a folder of pictures or of .parquet files, or an idx file; with --model vit-demo, a .safetensors "
     "file of this project, or a folder of a vision transformer."
 )
+PUBLIC = (
+    "Public images of the kind that the model was trained on, which the adversary holds too; the same forms. Attacks "
+    "on deep layers begin at what they learn from them."
+)
 SELECT = (
     "Tensors seen, one cell per option: 0.query, 0.query+1.query, 'layer=0,3 component=key', re:PATTERN, all; "
     "grid (default) for each linear map alone, grid:0-2.* for some of them. With --surface attention: 0.heads.5, "
@@ -39,6 +43,7 @@ def command(
     texts: options.Texts = None,
     data: options.Data = None,
     images: Annotated[Path | None, typer.Option(help=IMAGES)] = None,
+    public_images: Annotated[Path | None, typer.Option(help=PUBLIC)] = None,
     limit: Annotated[int | None, typer.Option(help="Number of texts; default: two gradients' worth.")] = None,
     surface: Annotated[str | None, typer.Option(help=SURFACE)] = None,
     select: Annotated[list[str] | None, typer.Option(help=SELECT)] = None,
@@ -110,6 +115,7 @@ def command(
         texts=texts,
         data=data,
         images=images,
+        public_images=public_images,
         limit=limit,
         surface=seen,
         defences=tuple(defence or ()),
@@ -141,4 +147,8 @@ def _planned(request: Request, files: weights_request.Files) -> Plan:
         return weights_request.plan(request, files)
     if files != weights_request.Files(before=None, after=None):
         raise BadInput("--weights-before", "given", "goes with another surface", "add --surface parameters")
-    return image_request.plan(request) if image_request.pictured(request) else plan(request)
+    if image_request.pictured(request):
+        return image_request.plan(request)
+    if request.public_images is not None:
+        raise BadInput("--public-images", str(request.public_images), "goes with a model of images", "add --images")
+    return plan(request)

@@ -128,15 +128,17 @@ def run(options: Options) -> None:
     given = read(options.model, options.data, options.limit, options.seed, options.tokens)
     began, model, data, teacher = _start(given, options)
     stages = convert(model, data, plan, options.out, teacher=teacher, say=note)
+    guard = _guard(model, data)
     page = conversion_page.write(
         options.out / REPORT,
         options.out / "report.html",
         refreshed=options.refreshed,
         source=options.model,
         original=began,
+        **guard,
     )
     written = _written(model, given, stages, options) | {"report": page}
-    told = _cost(stages, options) | _guard(model, data)
+    told = _cost(stages, options) | guard
     if options.json:
         report = {"original": began, "stages": [vars(stage) for stage in stages], "degrees": stages[-1].degrees}
         emit({**report, **told, **written})
@@ -159,7 +161,7 @@ def _cost(stages: tuple[Stage, ...], options: Options) -> dict[str, int | float]
     return {"depth": depth, "bootstraps": max(0, -(-depth // options.refreshed) - 1)}
 
 
-def _guard(model: nn.Module, data: Data) -> dict[str, int | float]:
+def _guard(model: nn.Module, data: Data) -> dict[str, float]:
     passes = [guarded(model, data.prepare(x)).farthest for x, _ in data.held.batches(200)]
     farthest = torch.cat(passes)
     return {"inside": float((farthest <= 1).float().mean()), "farthest": float(farthest.max())}
@@ -195,7 +197,9 @@ def _start(
         rebuilt = _rebuilt(given, options)
         return began, rebuilt.model, replace(data, prepare=rebuilt.prepare), rebuilt.teacher
     example = given.train.inputs[:EXAMPLES]
-    converted = Converted(original.module, pretrained.call, example, client=pretrained.client, power=POWER)
+    converted = Converted(
+        original.module, pretrained.call, example, client=pretrained.client, power=POWER, centred=True
+    )
     return began, converted, data, original
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from unmask import api
+from unmask.attacks.images.rehearsal import MOST
 from unmask.auditor import defaults, defended, image_plan
 from unmask.auditor.plan import Plan
 from unmask.auditor.prepare import GRID
@@ -44,6 +45,9 @@ def plan(request: Request) -> Plan:
     if request.batch > 1:
         raise BadInput("--batch", request.batch, "images in one forward pass are not told apart", "give 1")
     model = vision_models.find(request.model or DEMO, offline=not request.online)
+    if request.public_images is not None:
+        public = images.load(request.public_images, MOST, request.seed, argument="--public-images")
+        model = replace(model, examples=images.fit(public, model.shape, argument="--public-images"))
     limit = BATCHES if request.limit is None else at_least_one("--limit", request.limit)
     found = images.sample() if request.images is None else images.load(request.images, None, request.seed)
     surface = ImageActivationSurface(

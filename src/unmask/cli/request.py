@@ -34,6 +34,7 @@ class Request:
     texts: Path | None
     data: Path | None
     images: Path | None
+    public_images: Path | None
     limit: int | None
     surface: Described
     defences: tuple[str, ...]

@@ -7,6 +7,8 @@ from math import gcd
 
 HOISTED, ROTATION, KEY = 0.55, 1.0, 0.3
 """Cost of a baby step, a giant step and a new key, in rotations. A key is memory, and seconds at set-up."""
+DEAR = 3.0
+"""Cost of a new key where a key takes 0.1 GB and more."""
 CANDIDATES = 1024
 
 Split = dict[int, tuple[int, int]]
@@ -20,10 +22,12 @@ class Steps:
     Args:
         slots: steps are taken modulo this.
         known: steps with a key so far.
+        key: cost of a new key, in rotations; more where keys are large.
     """
 
     slots: int
     known: set[int] = field(default_factory=set)
+    key: float = KEY
 
     def split(self, maps: Sequence[Sequence[int]]) -> list[Split]:
         """Return a split for each map of one input; they share the baby steps."""
@@ -50,7 +54,7 @@ class Steps:
     def _cost(self, offsets: Sequence[int], modulus: int, shared: set[int]) -> float:
         pairs = self._by(offsets, modulus).values()
         babies, giants = {b for _, b in pairs} - {0} - shared, {g for g, _ in pairs} - {0}
-        return HOISTED * len(babies) + ROTATION * len(giants) + KEY * len((babies | giants) - self.known)
+        return HOISTED * len(babies) + ROTATION * len(giants) + self.key * len((babies | giants) - self.known)
 
     def _by(self, offsets: Sequence[int], modulus: int) -> Split:
         split = {}

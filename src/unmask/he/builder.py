@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from unmask.he.activation import Activation
-from unmask.he.babysteps import Steps
+from unmask.he.babysteps import DEAR, KEY, Steps
 from unmask.he.diagonals import Diagonals, doublings
 from unmask.he.packing import Array, Packing
 from unmask.he.program import Kind, Program, Sketch, Step
@@ -31,9 +31,15 @@ class Builder:
     tensors: dict[str, Array] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, packing: Packing) -> "Builder":
-        """Return an empty circuit whose keys are those of the folds that every layer needs."""
-        splitter = Steps(slots=packing.slots)
+    def of(cls, packing: Packing, turns: frozenset[int] = frozenset()) -> "Builder":
+        """Return an empty circuit whose keys are those of the folds that every layer needs.
+
+        Args:
+            packing: the axes.
+            turns: rotations that have a key anyway, for the sake of bootstraps; further keys are then dear, since
+                each holds the residues that a bootstrap needs.
+        """
+        splitter = Steps(slots=packing.slots, known=set(turns), key=DEAR if turns else KEY)
         splitter.learn(doublings(packing.block_step, packing.blocks))
         splitter.learn(-step for step in doublings(packing.block_step, packing.blocks))
         return cls(packing=packing, splitter=splitter)

@@ -67,15 +67,16 @@ def packing_of(network: Network, slots: int, batch: int | None = None) -> Packin
     return Packing(width=width, blocks=room // images, rows=rows, batch=images, tokens=network.tokens)
 
 
-def lower(network: Network, packing: Packing, *, scale: float = 1.0) -> Circuit:
+def lower(network: Network, packing: Packing, *, scale: float = 1.0, turns: frozenset[int] = frozenset()) -> Circuit:
     """Return the circuit of a network.
 
     Args:
         network: what to compute.
         packing: the axes.
         scale: what representations between layers are divided by.
+        turns: rotations that have a key anyway.
     """
-    builder = Builder.of(packing)
+    builder = Builder.of(packing, turns)
     outputs = lowering.network(builder, network, scale)
     program = builder.program(("x",), outputs)
     return Circuit(network=network, program=program, packing=packing, tensors=builder.tensors)
@@ -148,7 +149,7 @@ def _package(
         rule = f"are fewer than the {circuit.depth} of the network, and nothing can be refreshed"
         raise BadInput("levels", parameters.levels, rule, "give more, or parameters that bootstrap")
     else:
-        circuit = lower(network, packing, scale=_scale(network, calibration))
+        circuit = lower(network, packing, scale=_scale(network, calibration), turns=parameters.turns)
         program = refreshed(
             circuit.program,
             top=parameters.levels,

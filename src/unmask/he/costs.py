@@ -14,6 +14,8 @@ from unmask.he.parameters import SPECIAL, Parameters
 
 WORD = 8
 """Bytes of a residue."""
+BESIDE = 5
+"""Keys of a bootstrap besides those for turning: conjugation, two sums of parts, into a sparse secret and out."""
 BASE = 350 * 2**20
 """Bytes of a worker process before it holds anything."""
 
@@ -111,8 +113,8 @@ class Costs:
         return self._seconds(level + 1, level + 1, level + 1) + self.speed.encode * self.parameters.slots * 1e-9
 
     def bootstrap(self) -> float:
-        """A refreshed ciphertext: as many rotations near the top as the note's 36 to 40 s of one core say."""
-        return 130 * self.rotation(max(1, self.parameters.levels - 4))
+        """A refreshed ciphertext: as many rotations near the top as 0.60 s of one core at N = 2^12 say."""
+        return 40 * self.rotation(max(1, self.parameters.levels - 4))
 
     @property
     def call(self) -> float:
@@ -127,8 +129,20 @@ class Costs:
 
     @property
     def bootstrap_bytes(self) -> int:
-        """Keys and precomputed transforms of bootstrapping: 10.5 GB were measured at N = 2^16 with 25 residues."""
-        return int(10.5e9 * 2 ** (self.parameters.ring - 16) * (self.parameters.levels + 1) / 25)
+        """Keys and precomputed transforms of bootstrapping.
+
+        A transform of c layers of butterflies has 2^(c + 1) - 1 diagonals, which are kept with the special modulus:
+        those that come first at the top, those that come last just above what is left.
+        """
+        p, held = self.parameters, (len(self.parameters.turns) + BESIDE) * self.key_bytes
+        if p.budget is None:
+            return 0
+        for levels, top in zip(p.budget, (p.levels + 1, p.refreshed + p.budget[1]), strict=True):
+            vectors = 2 ** (ceil((p.ring - 1) / levels) + 1) - 1
+            for step in range(levels):
+                words = WORD * 2**p.ring * (top - step + 1 + self.special)
+                held += vectors * (words + 16 * p.slots)
+        return held
 
     def plain_bytes(self, level: int) -> int:
         """An encoded vector: its residues, and the complex numbers that the library keeps."""

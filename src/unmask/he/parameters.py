@@ -103,6 +103,26 @@ class Parameters:
             )
         return left
 
+    @property
+    def turns(self) -> frozenset[int]:
+        """Rotations that the keys of a bootstrap allow; empty without one.
+
+        OpenFHE goes through the log2(slots) layers of its transform in groups, c of them for each level of the
+        budget, whose 2^c offsets it splits into 2^(floor(c / 2) + 2) baby steps and the giant steps between.
+        """
+        if self.budget is None:
+            return frozenset()
+        found = set()
+        for levels in self.budget:
+            layers = math.ceil((self.ring - 1) / levels)
+            babies = 2 ** (layers // 2 + 2)
+            if (self.ring - 1) % levels:
+                continue  # Groups of two sizes: their steps are not needed here, and what is not claimed is made.
+            for stride in (2 ** (layers * group) for group in range(levels)):
+                offsets = {*range(1, babies), *range(babies, 2**layers + 1, babies)}
+                found |= {stride * offset % self.slots for offset in offsets if offset <= 2**layers}
+        return frozenset(found - {0})
+
     def ciphertext_bytes(self, level: int) -> int:
         """Return the size of a ciphertext at a level: two polynomials of N words a prime."""
         return 2 * 2**self.ring * 8 * (level + 1 + self.spare)

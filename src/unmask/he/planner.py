@@ -18,7 +18,8 @@ from unmask.he.tally import Held, Tally
 
 SCALES = (50, 48, 46, 45, 44, 43, 42, 41, 40)
 """Bits of the scale to try, the most precise first."""
-REFRESHING = ((3, 3), (2, 2))
+REFRESHING = (3, 3)
+"""Levels of the two transforms of a bootstrap: (2, 2) leave two more, and take 8 GB more of encoded diagonals."""
 MEMORY = 12 * 10**9
 """Bytes that a server may take, unless said otherwise."""
 
@@ -106,15 +107,16 @@ def plan(package: Package, *, costs: Costs | None = None) -> Plan:
             vectors[step.vector] = tally.encode(np.zeros(1), step.level)
     set_up = tally.counts + Counts()
     run(Ready(package=package, evaluator=tally, maps=maps, vectors=vectors), _sent(program))
+    keys = len(program.rotations - package.parameters.turns)
     wide = max(len(_babies(program, step.maps)) + 2 for step in program.steps)
     return Plan(
         parameters=package.parameters,
         levels=program.levels,
         counts=tally.counts - set_up,
         set_up=set_up,
-        keys=len(program.rotations),
+        keys=keys,
         seconds=tally.seconds,
-        key_bytes=(len(program.rotations) + 1) * costs.key_bytes + bool(program.bootstraps) * costs.bootstrap_bytes,
+        key_bytes=(keys + 1) * costs.key_bytes + bool(program.bootstraps) * costs.bootstrap_bytes,
         weight_bytes=tally.resident,
         working_bytes=(wide + 6) * package.parameters.ciphertext_bytes(program.levels),
         sent_bytes=len(program.inputs) * package.parameters.ciphertext_bytes(program.levels),
@@ -156,21 +158,28 @@ def parameters_for(depth: int, rings: Iterable[int]) -> list[Parameters]:
     return found
 
 
-def refreshing(ring: int = 16, *, scale: int = 50, first: int = 55) -> Parameters:
+def refreshing(ring: int = 16, *, scale: int = 57, first: int = 60, digits: int = 4) -> Parameters:
     """Return the parameters with the most levels that can bootstrap.
+
+    The noise of a bootstrap doubles with each bit less of scale. At ring 2^16 and 57 bits, 4 digits leave 6 levels,
+    enough for an attention of degree 2; each digit more leaves one level more and takes a quarter more memory.
+
+    Args:
+        ring: log2 of the ring dimension.
+        scale: bits of the scale.
+        first: bits of the last prime left.
+        digits: parts into which key switching cuts a ciphertext.
 
     Raises:
         BadInput: if the ring is too small for that.
     """
-    budget = REFRESHING[0]
     for levels in range(40, 0, -1):
-        for digits in range(1, 4):
-            try:
-                made = Parameters(ring=ring, levels=levels, scale=scale, first=first, digits=digits, budget=budget)
-                if made.refreshed >= 1:
-                    return made
-            except BadInput:
-                continue
+        try:
+            made = Parameters(ring=ring, levels=levels, scale=scale, first=first, digits=digits, budget=REFRESHING)
+            if made.refreshed >= 1:
+                return made
+        except BadInput:
+            continue
     raise BadInput("ring", ring, "is too small to bootstrap", f"take {max(LARGEST) - 1}")
 
 

@@ -1,7 +1,7 @@
 """One run, step by step: seconds, level, and how far the decrypted values are from those without noise."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -63,20 +63,28 @@ def clear_values(package: Package, vectors: Sequence[Array]) -> dict[str, Array]
     return found
 
 
-def traced(held: Ready, holder: KeyHolder, vectors: Sequence[Array]) -> tuple[Point, ...]:
+def traced(
+    held: Ready,
+    holder: KeyHolder,
+    vectors: Sequence[Array],
+    *,
+    say: Callable[[Point, Array], None] = lambda point, found: None,
+) -> tuple[Point, ...]:
     """Run a package where the key is at hand, and compare each value with its twin in clear.
 
     Args:
         held: the package, with the evaluator to measure.
         holder: decrypts what that evaluator makes.
         vectors: one for each input of the program.
+        say: told of each result as it comes, with what was decrypted.
     """
     wanted, points = clear_values(held.package, vectors), []
     latest: list[Done] = []
 
     def look(name: str, value: Ciphertext) -> None:
         clear, done = wanted[name], latest[-1]
-        gap = holder.decrypt(held.evaluator.serialise(value)) - clear
+        found = holder.decrypt(held.evaluator.serialise(value))
+        gap = found - clear
         points.append(
             Point(
                 name=name,
@@ -89,6 +97,7 @@ def traced(held: Ready, holder: KeyHolder, vectors: Sequence[Array]) -> tuple[Po
                 largest=float(np.abs(clear).max()),
             )
         )
+        say(points[-1], found)
 
     level = held.package.program.levels
     inputs = [held.evaluator.load(holder.encrypt(vector, level)) for vector in vectors]

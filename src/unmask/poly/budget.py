@@ -17,11 +17,15 @@ import numpy as np
 from unmask.errors import BadInput
 from unmask.poly.fits import minimax, weighted
 from unmask.poly.polynomial import Array, Polynomial
-from unmask.poly.program import programs
+from unmask.poly.program import least_depth, programs
 from unmask.poly.targets import Interval, target
 
 DEGREES = (2, 3, 4, 7, 15, 31, 63)
 """By default the least depths, and within one the highest degree."""
+
+
+EXACT = 1e-6
+"""Relative error below which no higher degree is tried at a pole."""
 
 
 class _Weights(TypedDict, total=False):
@@ -89,13 +93,16 @@ class Choice:
     error: float
 
 
-def choose(sites: Sequence[Site], budget: int, *, degrees: Sequence[int] = DEGREES) -> Choice:
+def choose(
+    sites: Sequence[Site], budget: int, *, degrees: Sequence[int] = DEGREES, poles: Sequence[int] = ()
+) -> Choice:
     """Return the polynomials of least predicted output error within a number of levels.
 
     Args:
         sites: one after another on the longest path.
         budget: levels for their polynomials together.
         degrees: that are tried at each.
+        poles: that are tried as well at functions with a pole, whose intervals may be many times their lower end.
 
     Raises:
         BadInput: if there is no site, two share a name, or the budget is too small; the least is named.
@@ -103,7 +110,7 @@ def choose(sites: Sequence[Site], budget: int, *, degrees: Sequence[int] = DEGRE
     names = [site.name for site in sites]
     if not sites or len(set(names)) != len(names):
         raise BadInput("sites", names, "are missing or share a name", "give each its own")
-    options = [_options(site, degrees) for site in sites]
+    options = [_options(site, degrees, poles) for site in sites]
     least = sum(min(depth for depth, _, _ in each) for each in options)
     if budget < least:
         rule = f"is below {least}, the least for {len(sites)} sites with these degrees"
@@ -128,18 +135,33 @@ def choose(sites: Sequence[Site], budget: int, *, degrees: Sequence[int] = DEGRE
     )
 
 
+def _pole(function: str) -> bool:
+    return function.startswith("inverse")
+
+
 def _weights(function: str) -> _Weights:
     # By a pole the rare small input matters most.
-    return {"floor": 0.5, "relative": True} if function.startswith("inverse") else {}
+    return {"floor": 0.5, "relative": True} if _pole(function) else {}
 
 
-def _options(site: Site, degrees: Sequence[int]) -> list[tuple[int, float, Polynomial]]:
-    found = []
-    for degree in degrees:
-        fit = (
-            minimax(site.function, site.interval, degree)
-            if site.samples is None
-            else weighted(site.function, site.interval, degree, site.samples, **_weights(site.function))
-        )
-        found.append((programs(fit)[0].depth, site.contribution(fit) ** 2, fit))
+def _options(site: Site, degrees: Sequence[int], poles: Sequence[int]) -> list[tuple[int, float, Polynomial]]:
+    found = [_option(site, degree) for degree in degrees]
+    if _pole(site.function):
+        least = float(target(site.function)(np.array([site.interval[1]]))[0])
+        for degree in poles:
+            if found[-1][2].error < EXACT * least:
+                break
+            found.append(_option(site, degree))
     return found
+
+
+def _option(site: Site, degree: int) -> tuple[int, float, Polynomial]:
+    fit = (
+        minimax(site.function, site.interval, degree)
+        if site.samples is None
+        else weighted(site.function, site.interval, degree, site.samples, **_weights(site.function))
+    )
+    depth = programs(fit)[0].depth
+    if _pole(site.function):  # no symmetry: last coefficients are nothing by rounding, and may grow in training
+        depth = max(depth, least_depth(fit.degree))
+    return depth, site.contribution(fit) ** 2, fit

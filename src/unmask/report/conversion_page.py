@@ -1,8 +1,9 @@
 """The page of one conversion: metric, levels, bootstraps and seconds of each stage, and what each site got."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Place:
     """What one site got.
 
     Args:
-        path: its module path.
+        path: its module path, without what all paths begin with.
         degree: of its polynomial; None if it has none.
         first: (low, high) of its input after the first stage.
         last: after the last.
@@ -109,15 +110,34 @@ def places(stages: Sequence[Mapping[str, Any]]) -> tuple[Place, ...]:
     Args:
         stages: in their order.
     """
-    degrees = stages[-1].get("degrees", {})
+    degrees, begin = stages[-1].get("degrees", {}), len(shared(stages[-1]["ranges"]))
+    first = stages[0]["ranges"]
     return tuple(
-        Place(path=path, degree=degrees.get(path), first=tuple(stages[0]["ranges"].get(path, ends)), last=tuple(ends))
+        Place(path=path[begin:], degree=degrees.get(path), first=tuple(first.get(path, ends)), last=tuple(ends))
         for path, ends in stages[-1]["ranges"].items()
     )
 
 
+def shared(paths: Iterable[str]) -> str:
+    """Return the modules that all of several paths begin with, such as `module.bert.`; never a whole path.
+
+    Args:
+        paths: of sites.
+    """
+    rooms = [path.split(".")[:-1] for path in paths]
+    steps = takewhile(lambda names: len(set(names)) == 1, zip(*rooms, strict=False))
+    return "".join(f"{names[0]}." for names in steps) if len(rooms) > 1 else ""
+
+
 def write(
-    stages: Path, out: Path, *, refreshed: int, source: str = "", original: Mapping[str, float] | None = None
+    stages: Path,
+    out: Path,
+    *,
+    refreshed: int,
+    source: str = "",
+    original: Mapping[str, float] | None = None,
+    inside: float | None = None,
+    farthest: float = 0.0,
 ) -> Path:
     """Write a self-contained page and return its path.
 
@@ -127,6 +147,8 @@ def write(
         refreshed: levels after a bootstrap.
         source: name of the model.
         original: its metric on the same held-out inputs.
+        inside: share of held-out inputs that stay in every interval; None if nobody looked.
+        farthest: of them, in halves of an interval from its middle.
 
     Raises:
         BadInput: if there are no stages.
@@ -138,6 +160,10 @@ def write(
         source=source,
         rows=rows(found, refreshed, original),
         places=places(found),
+        shared=shared(found[-1]["ranges"]).rstrip("."),
+        stages=len(found),
+        inside=inside,
+        farthest=farthest,
         refreshed=refreshed,
         style=Markup(asset("page.css") + asset("figures.css")),
     )

@@ -73,7 +73,9 @@ class ImageActivationSurface:
         with torch.no_grad():
             found = model.activations(secret.pixels, chosen)
         tensors = {name: tensor[0] for name, tensor in found.items()}
-        return show(self._shared(), tensors, chosen, model, generator)
+        seen = show(self._shared(), tensors, chosen, model, generator)
+        held = 0 if model.examples is None else model.examples.size
+        return replace(seen, knowledge=replace(seen.knowledge, examples=held))
 
     def rounding(self, victim: ImageVictim) -> float:
         """Return how far the replay of a victim's own secret, a public decoy, lies from its activations.

@@ -21,6 +21,7 @@ from unmask.victims.anatomy import places
 from unmask.victims.capture import Reader, mode, reading, recording, replaced
 from unmask.victims.sites import Signals
 from unmask.victims.vit import Vit, VitShape
+from unmask.vision import Images
 
 Call = Callable[[nn.Module, Tensor], object]
 """(module, images (C, channels, height, width) in [0, 1]) -> anything; only the modules inside are read."""
@@ -41,6 +42,10 @@ class TorchVision:
         shape: channels, height and width of an image.
         classes: number of classes.
         signals: what can be read where.
+        examples: public pictures of the kind that the model was trained on, in its shape, or None.
+
+    Raises:
+        BadInput: if the examples are of another shape.
     """
 
     name: str
@@ -50,7 +55,13 @@ class TorchVision:
     shape: tuple[int, int, int]
     classes: int
     signals: Signals
+    examples: Images | None = field(default=None)
     _copies: dict[torch.dtype, nn.Module] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.examples is not None and tuple(self.examples.pixels.shape[1:]) != self.shape:
+            rule = f"are not of the model's shape {self.shape}"
+            raise BadInput("examples", tuple(self.examples.pixels.shape), rule, "use unmask.victims.images.fit")
 
     @property
     def parameters(self) -> int:

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from unmask.attacks.activations.activation_target import Target
 
+DRAWS = 12
+"""Draws from which the pull that chance would have at a token is estimated."""
 MEMORY = 50
 """Pairs of steps from which L-BFGS estimates curvature."""
 
@@ -86,17 +88,41 @@ class EmbeddingDescent:
         Args:
             embeddings: of all tokens.
         """
+        return torch.stack([part.square().sum(-1).mean() for part in self.differences(embeddings)]).mean()
+
+    def differences(self, embeddings: Tensor) -> list[Tensor]:
+        """Return, for each site, replay minus seen for embeddings (n, d), each row relative to the row seen."""
         self.passes += 1
         found = self.target.shown(self.target.model.activations_from_embeddings(embeddings[None], self.target.sites))
-        total = torch.zeros(())
+        parts = []
         for site in self.target.sites:
             seen = self.target.tensors[site.name]
-            norms = seen.square().sum(-1)
+            norms = seen.square().sum(-1, keepdim=True)
             # A row of length zero, as of a pruned head, would weigh infinitely.
-            weights = 1 / norms.clamp_min(1e-3 * float(norms.mean()) + 1e-30)
-            apart = (found[site.name][0] - seen).square().sum(-1) * weights
-            total = total + apart.mean()
-        return total / len(self.target.sites)
+            weights = norms.clamp_min(1e-3 * float(norms.mean()) + 1e-30).rsqrt()
+            parts.append((found[site.name][0] - seen) * weights)
+        return parts
+
+    def pulls(self, embeddings: Tensor, chance: torch.Generator) -> Tensor:
+        """Return how far the loss pulls at each token (n,), relative to how far chance would.
+
+        With r all differences, J_i their derivative by token i's coordinates and z standard normal,
+        `||J_i^T r|| / sqrt(E ||J_i^T z||^2)`, the mean over a few draws of z. A token that much depends on is pulled
+        at by everybody's errors; one that is wrong is pulled at by errors that it can take away.
+
+        Args:
+            embeddings: (n, d) of all tokens.
+            chance: source of z.
+        """
+        point = embeddings.detach().requires_grad_(True)
+        r = torch.cat([part.flatten() for part in self.differences(point)])
+
+        def pulled(y: Tensor) -> Tensor:
+            (pull,) = torch.autograd.grad(r, [point], y, retain_graph=True)
+            return (pull @ self.codebook.spread).square().sum(1)
+
+        drawn = torch.stack([pulled(torch.randn(r.shape, generator=chance)) for _ in range(DRAWS)])
+        return (pulled(r.detach()) / drawn.mean(0).clamp_min(1e-30)).sqrt()
 
     def fit(
         self, coordinates: Tensor, ids: Tensor, free: Tensor, steps: int, rounds: int = 1

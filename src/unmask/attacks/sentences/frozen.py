@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unmask.attacks.evidence import Evidence, captured
+from unmask.attacks.rough import rough
 
 AT_ONCE = 640
 SCORED_AT_ONCE = 1024
@@ -132,11 +133,12 @@ def _table(
 ) -> FrozenTable:
     model, place = evidence.model, evidence.place
     own = model.inputs(ids[None], [place])[place.name][0]
-    parts = [
-        model.substituted_inputs(ids, *part[:2], place, hidden=part[2])
-        for part in zip(where.split(AT_ONCE), tokens.split(AT_ONCE), hidden.split(AT_ONCE), strict=True)
-    ]
-    changed = torch.cat(parts)
+    with rough():
+        parts = [
+            model.substituted_inputs(ids, *part[:2], place, hidden=part[2])
+            for part in zip(where.split(AT_ONCE), tokens.split(AT_ONCE), hidden.split(AT_ONCE), strict=True)
+        ]
+    changed = torch.cat(parts).to(own.dtype)
     known = torch.ones(len(ids), dtype=torch.bool)
     known[free] = False
     kept = own[known]

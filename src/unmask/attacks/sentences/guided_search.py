@@ -1,27 +1,32 @@
 """Find a sentence by the slope of any distance that its replayed inputs can be given."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from unmask.attacks.rough import rough
 from unmask.attacks.sentences.neighbours import reorderings
+from unmask.attacks.sentences.word_ranking import WordRanking
 from unmask.public import Place, PublicModel
 
 GAIN = 1e-9
-WORDS = 240
 ORDERS = 40
 CHANCE = 24
 LIMIT = 2000
 JOINED = 12
-REPLAYED = 80
-"""Replaced words that are replayed where a frozen context has judged them first."""
+WORDS, REPLAYED = 1200, 80
+"""Words tried in a frozen context in each round, see below, and how many of them are replayed."""
 COMMON = 8
 """The first eighth of a vocabulary holds the common words."""
 STUCK = 6
 AT_ONCE = 64
+FINE = 0.03
+"""Distance above which replays are rough."""
 
 
 @runtime_checkable
@@ -32,12 +37,8 @@ class Goal(Protocol):
     def solved(self) -> float:
         """Distance that float32 replays of the right sentence stay below, and of no other."""
 
-    @property
-    def first_alone(self) -> bool:
-        """Whether the distance reads the input of the first position only."""
-
     def distance(self, inputs: Tensor) -> Tensor:
-        """Return a distance (C,) for inputs (C, n, d_in) of the place, differentiable."""
+        """Return a distance (C,) for inputs (C, n, d_in) of the place, differentiable; it reads the first position."""
 
     def promises(self, inputs: Tensor, tokens: Tensor, slope: Tensor) -> tuple[Tensor, ...]:
         """Return further rankings (N, V) of tokens at positions, low where a change promises much.
@@ -77,6 +78,13 @@ class GuidedSearch:
     allowed: Tensor
     generator: torch.Generator
     replays: int = field(default=0, init=False)
+    fine: bool = field(default=False, init=False)
+    tried: WordRanking = field(init=False)
+
+    def __post_init__(self) -> None:
+        table = self.model.embedding()
+        features = F.pad(F.layer_norm(table, table.shape[1:]), (0, 1), value=1.0)
+        self.tried = WordRanking(features[self.allowed], len(self.free))
 
     def run(self) -> Iterator[tuple[Tensor, float]]:
         """Yield (sentence, loss) of the best guess after every round, until solved."""
@@ -96,17 +104,19 @@ class GuidedSearch:
             yield best, best_loss
             if best_loss < self.goal.solved:
                 return
-            if stuck >= STUCK:
-                current, stuck = self._kick(best), 0
-                loss = self._losses(current[None])[0].item()
+            if not self.fine and loss < FINE:
+                self.fine = True
+            elif stuck >= STUCK:
+                current, stuck, self.fine = self._kick(best), 0, False
+            else:
+                continue
+            loss = self._losses(current[None])[0].item()
 
     def _losses(self, sentences: Tensor) -> Tensor:
         self.replays += len(sentences)
-        parts = [
-            self.goal.distance(self.model.inputs(part, [self.place])[self.place.name])
-            for part in sentences.split(AT_ONCE)
-        ]
-        return torch.cat(parts)
+        with nullcontext() if self.fine else rough():
+            parts = [self.model.inputs(part, [self.place])[self.place.name] for part in sentences.split(AT_ONCE)]
+        return self.goal.distance(torch.cat(parts).to(self.model.embedding().dtype))
 
     def _kick(self, sentence: Tensor) -> Tensor:
         """Replace a quarter of the words by chance."""
@@ -141,14 +151,16 @@ class GuidedSearch:
         (found,) = torch.autograd.grad(self.goal.distance(inputs).sum(), [embeddings])
         mine = found[0][self.free].to(table.dtype)
         slope = mine @ table.T - (mine * table[tokens]).sum(1, keepdim=True)
-        return slope, (slope, *self.goal.promises(inputs[0].detach(), tokens, slope))
+        likely = torch.full_like(slope, float("inf"))
+        likely[:, self.allowed] = self.tried.predicted()
+        return slope, (slope, likely, *self.goal.promises(inputs[0].detach(), tokens, slope))
 
     def _words(self, current: Tensor, rankings: tuple[Tensor, ...], stuck: int) -> Tensor:
         """Return sentences with one word replaced, the best of every ranking; a stuck search goes down in each.
 
         Half of them are common words. Byte-pair and word-piece vocabularies list tokens by how
-        often they occur, and a slope has tens of thousands of rare ones to overrate. Where the first
-        position alone counts, all are tried in a frozen context, and the best of these returned.
+        often they occur, and a slope has tens of thousands of rare ones to overrate. All are tried in
+        a frozen context, in which the first position alone reacts; the best of these are returned.
         """
         each = max(1, WORDS // (2 * len(rankings) * len(self.free)))
         chosen = []
@@ -158,13 +170,23 @@ class GuidedSearch:
                 chosen.append(pool[order[:, -each:]])
         tokens = torch.cat(chosen, 1)
         where, tokens = self.free.repeat_interleave(tokens.shape[1]), tokens.flatten()
-        if self.goal.first_alone:
+        with rough():
             watched = self.model.watched_inputs(current, where, tokens, self.place)
-            best = self.goal.distance(watched[:, None]).argsort()[:REPLAYED]
-            where, tokens = where[best], tokens[best]
+        distances = self.goal.distance(watched[:, None].to(self.model.embedding().dtype))
+        self._learn(tokens.view(len(self.free), -1), distances.view(len(self.free), -1))
+        best = distances.argsort()[:REPLAYED]
+        where, tokens = where[best], tokens[best]
         trials = current.repeat(len(tokens), 1)
         trials[torch.arange(len(trials)), where] = tokens
         return trials
+
+    def _learn(self, tokens: Tensor, distances: Tensor) -> None:
+        """Let the distances (N, C) of tokens (N, C) tried at every position speak for the untried ones."""
+        index = torch.zeros(int(self.allowed.max()) + 1, dtype=torch.long)
+        index[self.allowed] = torch.arange(len(self.allowed))
+        self.tried.fade()
+        for i, (words, found) in enumerate(zip(index[tokens], distances, strict=True)):
+            self.tried.add(i, words, found)
 
     def _orders(self, current: Tensor, slope: Tensor, orders: Tensor) -> Tensor:
         """Return reordered sentences: those that the slope likes best, and some by chance."""

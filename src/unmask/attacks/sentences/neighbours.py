@@ -35,6 +35,15 @@ def reorderings(count: int, limit: int, generator: torch.Generator) -> Tensor:
     return torch.cat([blocks, pairs])
 
 
+def moves(count: int) -> Tensor:
+    """Return the permutations (M, count) that take one position's token to another place and close the gap.
+
+    Args:
+        count: number of free positions.
+    """
+    return holes(count)[0].unique(dim=0)
+
+
 def replacements(choice: Tensor, distances: Tensor, each: int) -> Tensor:
     """Return the choices (N * each, N) that differ from a choice in one position at most.
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unmask.attacks.evidence import Evidence
 from unmask.attacks.probes import Probes, explained
+from unmask.attacks.rough import rough
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,7 +40,9 @@ class Recall:
             generator: source of the positions.
         """
         where = free[torch.randint(len(free), tokens.shape, generator=generator)]
-        found = plain.model.substituted_inputs(ids, where, tokens, plain.place)
+        with rough():
+            found = plain.model.substituted_inputs(ids, where, tokens, plain.place)
+        found = found.to(plain.model.embedding().dtype)
         if plain.differences:
             found = found - plain.model.inputs(ids[None], [plain.place])[plain.place.name][0, 0]
         return cls(tokens=tokens, rows=plain.blocks(found))

@@ -35,13 +35,11 @@ class VectorGoal:
         vector: (d,) of length one.
         response: public statistics of the place.
         solved: measured 1e-14 to 1e-12 for the right sentence, 1e-2 and more for one wrong word.
-        first_alone: see `Goal`.
     """
 
     vector: Tensor
     response: Response
     solved: float = 1e-8
-    first_alone: bool = True
 
     @classmethod
     def of(cls, vector: Tensor, response: Response) -> "VectorGoal":

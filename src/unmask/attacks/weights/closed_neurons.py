@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unmask.attack import Reconstruction
-from unmask.attacks.weights.closed_columns import SAME, ClosedSearch
+from unmask.attacks.weights.closed_columns import ClosedSearch, Way, distinct
 from unmask.attacks.weights.first_layer_change import FirstLayer
 from unmask.weights import Activation, WeightsObservation
 
@@ -15,14 +15,26 @@ TURNS = 8
 """Times at most that the closed neurons are determined anew from the images."""
 
 
-FEWEST = 0.9
-"""A column that vanishes at fewer neurons than this share of the median one is taken for a mixture."""
+FEWEST, MOST = 0.9, 1.15
+"""A column that vanishes at fewer or more neurons than these shares of the median one is taken for a mixture."""
 
-PATIENCE = 3
+WAYS = (Way.PLAIN, Way.APART, Way.DIRECT)
+"""How rounds search, in turn."""
+
+FEW, SMALL = 2, 16
+"""A round that finds fewer columns than this ends its way; direct guesses are for row spaces up to this size."""
+
+PATIENCE = 6
 """Rounds without a find after which the proof is loosened, twofold each time."""
 
 LOOSEST = 0.01
 """Where that ends."""
+
+DEPENDENT = 0.01
+"""Smallest singular value, of columns of norm 1, below which one of them is a mixture of others."""
+
+INVOLVED = 0.05
+"""Share of the largest coefficient of a dependence from which a column takes part in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +76,7 @@ class ClosedNeurons:
             note = f"the weight change has full rank {count}: too many images for its size, or too much noise"
             yield Reconstruction(tokens=(), loss=float("inf"), note=note, done=True)
             return
-        turn, idle, proof = 0, 0, max(self.search.proof, layer.noise)
+        turn, idle, way, proof = 0, 0, 0, max(self.search.proof, layer.noise)
         for turn in range(1, self.rounds + 1):
             missing = layer.missing(found)
             if len(missing) == 1:
@@ -73,15 +85,16 @@ class ClosedNeurons:
                 break
             search = replace(self.search, proof=proof)
             features, bright = layer.weights @ missing.T, missing[:, :-1].sum(1)
-            new = search.round(layer.columns, features, layer.size, bright, generator, direct=idle % 2 == 1)
+            if WAYS[way] is Way.DIRECT and len(missing) > SMALL:
+                way = 0
+            new = search.round(layer.columns, features, layer.size, bright, generator, found, WAYS[way])
             before = found.shape[1]
-            found = _distinct(found, new, count)
-            # A mixture of columns vanishes at fewer neurons than any column alone: it makes room again.
-            zeros = _zeros(layer, found, proof)
-            found = found[:, zeros >= FEWEST * zeros.median()] if found.shape[1] > 2 else found
+            found = distinct(found.T, new.T)[:count].T
+            found = _independent(layer, _usual(layer, found, proof), proof)
             if found.shape[1] == count:
                 break
             idle = 0 if found.shape[1] > before else idle + 1
+            way = way if found.shape[1] >= before + FEW else (way + 1) % len(WAYS)
             if idle == PATIENCE:
                 # Neurons that an image opened for a while only leave no exact zero.
                 idle, proof = 0, min(2 * proof, LOOSEST)
@@ -133,6 +146,37 @@ def _zeros(layer: FirstLayer, found: Tensor, proof: float) -> Tensor:
     return ((layer.columns @ found).abs() < 4 * proof * len(layer.columns) ** -0.5).sum(0)
 
 
+def _usual(layer: FirstLayer, found: Tensor, proof: float) -> Tensor:
+    """Return the columns with about as many zeros as most; the others make room again.
+
+    A mixture of columns vanishes at fewer neurons than any column alone. The difference of two that are
+    alike vanishes, or nearly, wherever both images are open as well.
+    """
+    if found.shape[1] < 3:
+        return found
+    zeros = _zeros(layer, found, proof)
+    middle = zeros.median()
+    return found[:, (zeros >= FEWEST * middle) & (zeros <= MOST * middle)]
+
+
+def _independent(layer: FirstLayer, found: Tensor, proof: float) -> Tensor:
+    """Return the columns without mixtures of others among them, which would leave an image out of the row space.
+
+    A mixture has fewer zeros than what it is made of, however little: of the columns that take part in a
+    dependence the one with the fewest goes.
+    """
+    zeros = _zeros(layer, found, proof)
+    while found.shape[1] > 1:
+        _, values, right = torch.linalg.svd(found / found.norm(dim=0))
+        if float(values[-1]) > DEPENDENT:
+            break
+        involved = right[-1].abs() > INVOLVED * right[-1].abs().max()
+        worst = int(torch.where(involved, zeros, len(layer.columns)).argmin())
+        kept = torch.arange(found.shape[1]) != worst
+        found, zeros = found[:, kept], zeros[kept]
+    return found
+
+
 def _vanishing(rows: Tensor, vector: Tensor) -> Tensor:
     """Return the null vector of closed neurons, less those that training may have opened for a while.
 
@@ -145,13 +189,6 @@ def _vanishing(rows: Tensor, vector: Tensor) -> Tensor:
         kept = (rows @ vector).abs().topk(int(share * len(rows)), largest=False).indices
         vector = torch.linalg.svd(rows[kept], full_matrices=False)[2][-1]
     return vector
-
-
-def _distinct(found: Tensor, new: Tensor, count: int) -> Tensor:
-    for vector in new.T:
-        if found.shape[1] < count and (not found.shape[1] or float((found.T @ vector).abs().max()) < SAME):
-            found = torch.cat([found, vector[:, None]], 1)
-    return found
 
 
 def _unfit(observation: WeightsObservation) -> str:

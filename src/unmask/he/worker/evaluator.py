@@ -52,7 +52,7 @@ class Evaluator:
             ValueError: if a file holds no keys.
         """
         self._given = header["parameters"]
-        self._context = context.make(self._given)
+        self._context = context.make(self._given, "all")
         for name in header["files"]:
             path = os.path.join(header["folder"], name)
             if name == "public.key":

@@ -39,7 +39,7 @@ class KeyHolder:
             blobs: none.
         """
         self._given, folder = header["parameters"], header["folder"]
-        self._context = context.make(self._given)
+        self._context = context.make(self._given, "keys")
         pair = self._context.KeyGen()
         self._public, self._secret = pair.publicKey, pair.secretKey
         files = {"public.key": openfhe.Serialize(self._public, openfhe.BINARY)}
@@ -50,14 +50,22 @@ class KeyHolder:
             with open(os.path.join(folder, name), "wb") as file:
                 file.write(content)
             names.append(name)
+        steps = header["rotations"]
         if self._given["budget"] is not None:
             self._context.EvalBootstrapKeyGen(self._secret, self._context.GetRingDimension() // 2)
+            steps = self._lacking(steps)
             names.append(self._written(folder, "bootstrap.key"))
-        steps = header["rotations"]
         for start in range(0, len(steps), BATCH):
             self._context.EvalRotateKeyGen(self._secret, steps[start : start + BATCH])
             names.append(self._written(folder, f"rotations-{start // BATCH:03d}.key"))
         return {"files": names}, [openfhe.Serialize(self._secret, openfhe.BINARY)]
+
+    def _lacking(self, steps: list[int]) -> list[int]:
+        """Return the steps without a key: those of a bootstrap serve for every rotation."""
+        have = set(self._context.GetExistingEvalAutomorphismKeyIndices(self._secret.GetKeyTag()))
+        order = self._context.GetCyclotomicOrder()
+        # Slots turn by one when X goes to X^5.
+        return [step for step in steps if pow(5, step, order) not in have]
 
     def _written(self, folder: str, name: str) -> str:
         path = os.path.join(folder, name)

@@ -19,6 +19,9 @@ ATTENTION, FEED_FORWARD = 6, 2
 LADDER = (2, 3, 7, 15, 31, 63)
 """The highest degree of each depth."""
 
+POLES = (127, 255, 511)
+"""As well for reciprocals and inverse roots: of what a soft-max divides by, the largest is thousands of the least."""
+
 
 def fixed_levels(model: nn.Module, x: Tensor) -> int:
     """Return the levels of everything but the polynomials.
@@ -92,7 +95,7 @@ def choose(model: nn.Module, seen: Mapping[str, Range], budget: int, x: Tensor, 
     """
     check(model, x[:2], budget)
     found = measured_sites(model, x, seen, margin=margin)
-    return joint.choose(found, budget - fixed_levels(model, x[:2]), degrees=LADDER)
+    return joint.choose(found, budget - fixed_levels(model, x[:2]), degrees=LADDER, poles=POLES)
 
 
 def degrees_of(model: nn.Module) -> dict[str, int]:

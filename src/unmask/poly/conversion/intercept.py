@@ -65,6 +65,7 @@ class Converted(nn.Module):
         example: inputs of the first pass; their scores also set the constants of each `PowerSoftmax`.
         client: module path of what the client computes in clear, such as an embedding; nothing in it is changed.
         power: of each `PowerSoftmax`.
+        centred: whether each takes the mean of a row off first.
 
     Raises:
         BadInput: if a soft-max or a norm is not over the last axis, naming the module, or nothing is found.
@@ -76,10 +77,18 @@ class Converted(nn.Module):
     """
 
     def __init__(
-        self, module: nn.Module, call: Call, example: Tensor, *, client: str | None = None, power: int = 16
+        self,
+        module: nn.Module,
+        call: Call,
+        example: Tensor,
+        *,
+        client: str | None = None,
+        power: int = 16,
+        centred: bool = False,
     ) -> None:
         super().__init__()
-        self.module, self.call, self.client, self.power = copy.deepcopy(module), call, client, power
+        self.module, self.call, self.client = copy.deepcopy(module), call, client
+        self.power, self.centred = power, centred
         self.stack: list[_Frame] = []
         self._replace_whole()
         for path, child in self.module.named_modules():
@@ -201,7 +210,7 @@ def _softmax(host: Converted, func: Any, args: Any, kwargs: Any) -> Tensor:
 
 
 def _power(host: Converted, scores: Tensor) -> PowerSoftmax:
-    site = PowerSoftmax(scores.shape[1] if scores.ndim == 4 else 1, host.power)
+    site = PowerSoftmax(scores.shape[1] if scores.ndim == 4 else 1, host.power, centred=host.centred)
     site.calibrate(scores)
     return site
 

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from unmask.errors import BadInput
 from unmask.poly.conversion.intercept import Converted, evaluating
 from unmask.poly.layers.activation import Activation
-from unmask.poly.layers.forms import Norm, PowerSoftmax
+from unmask.poly.layers.forms import HIDDEN, Norm, PowerSoftmax
 from unmask.poly.program import least_depth
 
 FREE = frozenset(
@@ -160,5 +160,8 @@ class _Counter(TorchDispatchMode):
             return math.ceil(math.log2(args[1]))
         if name == "div" and not (isinstance(args[1], Tensor) and self.of(args[1]) is not None):
             return int(isinstance(args[1], Tensor) and args[1].numel() > 1)
+        if name == "masked_fill" and self.of(args[1]) is None:
+            # Public. A fill so low says which scores are hidden: that product is counted with the soft-max.
+            return int(float(args[2]) > HIDDEN)
         path = self.model.path if isinstance(self.model, Converted) else ""
         raise BadInput("model", path or type(self.model).__name__, f"computes {name}, which is no polynomial", REMEDY)

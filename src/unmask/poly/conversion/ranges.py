@@ -18,6 +18,10 @@ EDGE = 0.85
 """Share of a half-interval beyond which training draws an input back, so that unseen inputs stay inside."""
 
 
+Seen = dict[str, tuple[Activation, Tensor]]
+"""By its path a site, and what entered it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Range:
     """What entered one site.
@@ -47,11 +51,16 @@ class Range:
         return Range(low=low, high=high, sample=torch.cat([self.sample, other.sample]))
 
     def widened(self, margin: float) -> tuple[float, float]:
-        """Return the interval, longer by the factor `margin` about its middle; a positive one stays positive."""
+        """Return the interval, longer by the factor `margin` about its middle.
+
+        A positive range that would reach zero is widened by the factor at both ends: what spreads over orders of
+        magnitude goes beyond them by a factor.
+        """
         half = 0.5 * margin * max(self.high - self.low, 1e-6)
         middle = 0.5 * (self.low + self.high)
-        low = self.low / margin if self.low > 0 and middle - half <= 0 else middle - half
-        return (low, middle + half)
+        if self.low > 0 and middle - half <= 0:
+            return (self.low / margin, self.high * margin)
+        return (middle - half, middle + half)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,22 +137,34 @@ def sites(model: nn.Module) -> dict[str, Activation]:
 
 
 @contextmanager
-def watching(model: nn.Module) -> Iterator[dict[str, tuple[Activation, Tensor]]]:
+def watching(
+    model: nn.Module, *, poles: bool = True, held: bool = False
+) -> Iterator[dict[str, tuple[Activation, Tensor]]]:
     """Collect what enters each site during the forward passes inside, the last pass by the site's path.
 
     Args:
         model: watched until the context ends.
+        poles: whether sites of functions with a pole are watched as well; norms that nobody watches are faster.
+        held: whether polynomials take what leaves their interval as its end, so that later sites see something.
     """
-    seen: dict[str, tuple[Activation, Tensor]] = {}
+    seen: Seen = {}
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def keep(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...] | None]:
+        def keep(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
             assert isinstance(module, Activation)
             seen[name] = (module, arguments[0])
+            if not held or module.interval is None:
+                return None
+            low, high = module.interval.tolist()
+            return (arguments[0].clamp(low, high),)
 
         return keep
 
-    handles = [site.register_forward_pre_hook(hook(name)) for name, site in sites(model).items()]
+    handles = [
+        site.register_forward_pre_hook(hook(name))
+        for name, site in sites(model).items()
+        if poles or site.function not in POSITIVE
+    ]
     try:
         yield seen
     finally:
@@ -153,7 +174,7 @@ def watching(model: nn.Module) -> Iterator[dict[str, tuple[Activation, Tensor]]]
 
 @torch.no_grad()
 def measure(
-    model: nn.Module, batches: Iterable[Tensor], draw: torch.Generator, sample: int = 20000
+    model: nn.Module, batches: Iterable[Tensor], draw: torch.Generator, sample: int = 20000, *, held: bool = False
 ) -> dict[str, Range]:
     """Return the range of each site over held-out inputs, the model in evaluation.
 
@@ -162,6 +183,7 @@ def measure(
         batches: its inputs.
         draw: chooses the entries that are kept.
         sample: how many entries of each site to keep at most.
+        held: whether polynomials take what leaves their interval as its end.
 
     Raises:
         BadInput: if an entry is not finite, naming the site.
@@ -171,7 +193,7 @@ def measure(
     lows: dict[str, list[float]] = {}
     highs: dict[str, list[float]] = {}
     kept: dict[str, list[Tensor]] = {}
-    with watching(model) as seen:
+    with watching(model, held=held) as seen:
         for x in batches:
             model(x)
             for name, (_, value) in seen.items():

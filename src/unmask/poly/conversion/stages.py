@@ -161,13 +161,14 @@ def convert(
     return tuple(finished)
 
 
-def held_ranges(model: nn.Module, data: Data, *, training: bool = False) -> dict[str, Range]:
+def held_ranges(model: nn.Module, data: Data, *, training: bool = False, held: bool = False) -> dict[str, Range]:
     """Return the range of each site on the held-out part.
 
     Args:
         model: any module with sites.
         data: its data.
         training: whether to look at the training part as well.
+        held: whether polynomials take what leaves their interval as its end.
     """
 
     def inputs() -> Iterator[Tensor]:
@@ -175,7 +176,7 @@ def held_ranges(model: nn.Module, data: Data, *, training: bool = False) -> dict
             for x, _ in part.batches(500):
                 yield data.prepare(x)
 
-    return measure(model, inputs(), generator(0, "ranges"))
+    return measure(model, inputs(), generator(0, "ranges"), held=held)
 
 
 def _place(model: nn.Module, data: Data, plan: Plan, *, fresh: bool) -> None:
@@ -196,7 +197,9 @@ def _place(model: nn.Module, data: Data, plan: Plan, *, fresh: bool) -> None:
 
 
 def _settle(model: nn.Module, data: Data, seen: dict[str, Range], margin: float) -> dict[str, Range]:
-    found = {path: seen[path].joined(each) for path, each in held_ranges(model, data, training=True).items()}
+    # Held to their intervals, so that an input that leaves one early does not hide what enters the sites after it.
+    reached = held_ranges(model, data, training=True, held=True)
+    found = {path: seen[path].joined(each) for path, each in reached.items()}
     for path, degree in degrees_of(model).items():
         site = sites(model)[path]
         site.substitute(fit(site.function, degree, found[path], margin=margin))

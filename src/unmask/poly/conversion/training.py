@@ -184,7 +184,7 @@ def _loss(
     wanted: Tensor | None,
     ramp: float,
 ) -> tuple[Tensor, tuple[str, float]]:
-    with watching(model) as seen, _narrow(schedule):
+    with watching(model, poles=penalty is not None) as seen, _narrow(schedule):
         logits = model(x)
     logits = logits.float()
     loss = task_loss(logits, y, schedule.smoothing)

@@ -63,8 +63,17 @@ class Activation(nn.Module):
     @property
     def wild(self) -> bool:
         """Whether a polynomial is in place that must not be used outside of its interval, not even a little."""
-        pole = self.function.startswith("inverse")
-        return self.coefficients is not None and (pole or len(self.coefficients) > TAME)
+        return self.coefficients is not None and (self.pole or len(self.coefficients) > TAME)
+
+    @property
+    def pole(self) -> bool:
+        """Whether the function has a pole at zero."""
+        return self.function.startswith("inverse")
+
+    @property
+    def watched(self) -> bool:
+        """Whether a hook wants to see what enters or leaves."""
+        return bool(self._forward_pre_hooks or self._forward_hooks)
 
     def substitute(self, polynomial: Polynomial) -> None:
         """Put a polynomial in place of the function, or of the polynomial before it.
@@ -72,7 +81,9 @@ class Activation(nn.Module):
         Args:
             polynomial: from now on what `forward` computes.
         """
-        like = self.coefficients if self.coefficients is not None else torch.empty(0)
+        # By a pole the values at one end are thousands of those at the other, with few digits left in float32.
+        empty = torch.empty(0, dtype=torch.float64 if self.pole else torch.float32)
+        like = self.coefficients if self.coefficients is not None else empty
         values = torch.tensor(polynomial.coefficients, dtype=torch.float64).to(like)
         self.coefficients = nn.Parameter(values)
         self.interval = torch.tensor(polynomial.interval, dtype=torch.float64)
@@ -120,10 +131,12 @@ def chebyshev(x: Tensor, coefficients: Tensor, interval: Tensor) -> Tensor:
 
     Args:
         x: any shape; halves are computed as float32, because the recurrence magnifies rounding.
-        coefficients: (degree + 1,).
+        coefficients: (degree + 1,); in float64 the sum is as well.
         interval: (2,), its ends.
     """
     low, high = interval.tolist()
     x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    if coefficients.dtype is torch.float64 and x.dtype is not torch.float64:
+        return chebyshev(x.double(), coefficients, interval).to(x.dtype)
     t = (x - 0.5 * (low + high)) * (2.0 / (high - low))
     return cast(Tensor, Series.apply(t, coefficients))

@@ -108,7 +108,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the output (B, n, d) for tokens (B, n, d); mask (n, n) is one where a token may look."""
         q, k, v = (m(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for m in (self.query, self.key, self.value))
-        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if self.weights.kind == "gaussian":
             halves = (q.square().sum(-1).unsqueeze(-1), k.square().sum(-1).unsqueeze(-2))
             scores = scores - 0.5 * q.shape[-1] ** -0.5 * (halves[0] + halves[1])

@@ -24,6 +24,8 @@ class PowerSoftmax(nn.Module):
         heads: H; 1 for scores of another rank, which share their constants.
         power: p, a power of two.
         epsilon: added to the mean, which bounds the reciprocal.
+        centred: take the mean of the visible scores off each row first, which changes no soft-max and is linear, so
+            that rows differ less and the reciprocal has a narrower interval.
 
     Raises:
         BadInput: if the power is no power of two of at least 2.
@@ -35,11 +37,13 @@ class PowerSoftmax(nn.Module):
         tensor(2.)
     """
 
-    def __init__(self, heads: int, power: int = 16, epsilon: float = 1e-3) -> None:
+    def __init__(self, heads: int, power: int = 16, epsilon: float = 1e-3, *, centred: bool = False) -> None:
         super().__init__()
         if power < 2 or power & (power - 1):
             raise BadInput("power", power, "is no power of two", "give 2, 4, 8, 16 or 32")
         self.power, self.epsilon = power, epsilon
+        # In the checkpoint: a conversion that is gone on with stays what it was.
+        self.register_buffer("centring", torch.tensor(centred))
         self.gain = nn.Parameter(torch.ones(heads))
         self.centre = nn.Parameter(torch.zeros(heads))
         self.inverse = Activation("inverse")
@@ -60,6 +64,7 @@ class PowerSoftmax(nn.Module):
             visible = rows > HIDDEN
             rows, visible = rows[visible.any(1)], visible[visible.any(1)]  # a row that sees nothing says nothing
             count = visible.sum(1)
+            rows = self._moved(rows, visible)
             least = rows[visible].min()
             centre = (rows.masked_fill(~visible, -math.inf).logsumexp(1) - count.log()).mean()
             for _ in range(ROUNDS):
@@ -73,20 +78,29 @@ class PowerSoftmax(nn.Module):
         """Return the weights, zero where scores are masked."""
         visible = scores > HIDDEN
         wide = (slice(None), None, None) if len(self.gain) > 1 else ()
-        x = scores.float().masked_fill(~visible, 0.0)
+        x = self._moved(scores.float(), visible)
         raised = (1.0 + (self.gain[wide] / self.power) * (x - self.centre[wide])).masked_fill(~visible, 0.0)
         for _ in range(self.power.bit_length() - 1):
             raised = raised.square()
         count = visible.sum(-1, keepdim=True).clamp_min(1)
         return raised * (self.inverse(raised.sum(-1, keepdim=True) / count + self.epsilon) / count)
 
+    @property
+    def centred(self) -> bool:
+        """Whether rows lose their mean."""
+        return bool(self.centring)
+
+    def _moved(self, scores: Tensor, visible: Tensor) -> Tensor:
+        x = scores.masked_fill(~visible, 0.0)
+        return x - x.sum(-1, keepdim=True) / visible.sum(-1, keepdim=True).clamp_min(1) if self.centred else x
+
     def levels(self, inverse: int) -> int:
-        """Return the levels: squarings, the mask, the reciprocal, and the product with it.
+        """Return the levels: the mask before the mean, squarings, the mask, the reciprocal, and the product with it.
 
         Args:
             inverse: of the reciprocal.
         """
-        return self.power.bit_length() - 1 + 1 + inverse + 1
+        return int(self.centred) + self.power.bit_length() - 1 + 1 + inverse + 1
 
 
 class Norm(nn.Module):

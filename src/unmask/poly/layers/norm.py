@@ -66,6 +66,12 @@ class FeatureNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised features (..., d)."""
         x = x.float() if x.dtype is torch.bfloat16 else x
+        if self.training and not self.inverse_root.substituted and not self.inverse_root.watched:
+            # The library's norm is several times faster, but hides the variance.
+            shape = x.shape[-1:]
+            if self.centred:
+                return F.layer_norm(x, shape, self.weight, self.bias, self.epsilon)
+            return F.rms_norm(x, shape, self.weight, self.epsilon)
         centred = x - x.mean(-1, keepdim=True) if self.centred else x
         scaled = centred * self.inverse_root(centred.square().mean(-1, keepdim=True) + self.epsilon) * self.weight
         return scaled if self.bias is None else scaled + self.bias
