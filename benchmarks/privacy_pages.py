@@ -15,7 +15,7 @@ from unmask.privacy.tradeoff import advantage, approximate, success
 DECODING = re.compile(r"Bounded decoding, 50 tokens, span (?P<change>\w+), epsilon (?P<epsilon>[\d.]+),")
 MATRIX = re.compile(r"Attention matrix of (?P<count>[\d,]+) tokens, one token moved by (?P<radius>[\d.]+),")
 TRAINED = re.compile(
-    r"MiniLM on Rotten Tomatoes, (?P<what>[^,]+), (?:epsilon (?P<epsilon>[\d.]+) at delta 0.0001|non-private): accuracy"
+    r"MiniLM on Rotten Tomatoes, (?P<what>.+?), (?:epsilon (?P<epsilon>[\d.]+) at delta 0.0001|non-private): accuracy"
 )
 WORDS = re.compile(r"Epsilon in words, epsilon (?P<epsilon>[\d.]+), .*: one of (?P<kind>two inputs|100 values)")
 STEPS = ((1000 / 8528, 26, "1,000 of 8,528 in 26 steps"), (1.0, 40, "all in 40 steps"))
