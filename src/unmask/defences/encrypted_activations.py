@@ -72,17 +72,6 @@ class EncryptedActivations(Behind):
         said = "Each tensor is a CKKS ciphertext at 128 bits of security under a key that the adversary lacks."
         return replace(seen, tensors=tensors, knowledge=replace(seen.knowledge, mechanism=said))
 
-    def rounding(self, victim: ImageVictim) -> float:
-        """Return how far the replay of a decoy lies from its exact activations; a ciphertext certifies nothing.
-
-        Args:
-            victim: a victim with a decoy for a secret.
-
-        Raises:
-            BadInput: if the decoy leaves no trace at the selected sites.
-        """
-        return self.base.rounding(victim)
-
 
 def shown(holder: KeyHolder, tensor: Tensor) -> Tensor:
     """Return numbers of a tensor's shape, read from its ciphertexts.

@@ -22,6 +22,9 @@ class Based(Protocol):
     def with_release(self, release: Release) -> Any:
         """Return the same surface with another release."""
 
+    def rounding(self, victim: Any) -> float:
+        """Return how far the replay of a decoy lies from what is exactly seen of it."""
+
 
 class Behind:
     """Selects and releases as its `base` does: a dataclass that inherits from it declares that field."""
@@ -49,3 +52,14 @@ class Behind:
         """
         changed: Any = replace(self, base=self.base.with_release(release))  # type: ignore[type-var] # inheritors are dataclasses
         return changed
+
+    def rounding(self, victim: Any) -> float:
+        """Return how far the replay of a decoy lies from what the base shows of it; what is noised is never certified.
+
+        Args:
+            victim: a victim of the base's kind, of texts or of images, with a decoy for a secret.
+
+        Raises:
+            BadInput: if the decoy leaves no trace in what is selected.
+        """
+        return self.base.rounding(victim)

@@ -103,17 +103,6 @@ class DpGradientSurface(Behind):
             knowledge=replace(seen, sequence_clip=self.clip, deviation=deviation / batch),
         )
 
-    def rounding(self, victim: Victim) -> float:
-        """Return how far the replay of a decoy lies from its plain gradient; a noised one is never certified.
-
-        Args:
-            victim: a victim with a decoy for a secret.
-
-        Raises:
-            BadInput: if the decoy leaves no trace in the selected tensors.
-        """
-        return self.base.rounding(victim)
-
     def _clipped(self, victim: Victim, moving: set[str], generator: torch.Generator) -> dict[str, Tensor]:
         """Return one sequence's gradient by the trained parameters, scaled down to the clipping norm.
 

@@ -81,17 +81,6 @@ class NoisyTokenSurface(Behind):
         knowledge = replace(seen.knowledge, mechanism=said, spread=self._spread(model, chosen))
         return replace(seen, knowledge=knowledge)
 
-    def rounding(self, victim: Victim) -> float:
-        """Return how far the replay of a decoy lies from its exact activations; a noisy one is never certified.
-
-        Args:
-            victim: a victim with a decoy for a secret.
-
-        Raises:
-            BadInput: if the decoy leaves no trace at the selected sites.
-        """
-        return self.base.rounding(victim)
-
     @torch.no_grad()
     def _computed(
         self, model: PublicModel, ids: Tensor, chosen: Sequence[Site], randomness: Randomness

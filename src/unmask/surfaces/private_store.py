@@ -94,17 +94,6 @@ class NoisyReadSurface(Behind):
         )
         return shown(self.base, victim.model, site, torch.from_numpy(rows), knowledge, generator)
 
-    def rounding(self, victim: Victim) -> float:
-        """Return the rounding of the base surface; a noisy release is never certified.
-
-        Args:
-            victim: a victim with a decoy for a secret.
-
-        Raises:
-            BadInput: if the decoy leaves no trace.
-        """
-        return self.base.rounding(victim)
-
 
 @dataclass(frozen=True, kw_only=True)
 class LinearStateSurface(Behind):
@@ -180,14 +169,3 @@ class LinearStateSurface(Behind):
             f"carries Gaussian noise of deviation {mechanism.noise.sigma:.4g}.",
         )
         return shown(self.base, victim.model, site, torch.from_numpy(rows), knowledge, generator)
-
-    def rounding(self, victim: Victim) -> float:
-        """Return the rounding of the base surface; a noisy state is never certified.
-
-        Args:
-            victim: a victim with a decoy for a secret.
-
-        Raises:
-            BadInput: if the decoy leaves no trace.
-        """
-        return self.base.rounding(victim)

@@ -90,17 +90,6 @@ class ReleasedAttentionSurface(Behind):
         )
         return replace(seen, knowledge=replace(seen.knowledge, mechanism=said, spread={site.name: 1.0}))
 
-    def rounding(self, victim: Victim) -> float:
-        """Return how far the replay of a decoy lies from its exact attention; a released one is never certified.
-
-        Args:
-            victim: a victim with a decoy for a secret.
-
-        Raises:
-            BadInput: if the decoy leaves no trace at the selected site.
-        """
-        return self.base.rounding(victim)
-
 
 def _scored_rows(model: PublicModel, ids: Tensor, site: Site) -> Tensor:
     """Return queries, then keys of one head (2n, d_h), over `d_h^(1/4)`, whose products are its scores.

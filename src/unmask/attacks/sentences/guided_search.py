@@ -7,11 +7,10 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from unmask.attacks.rough import rough
-from unmask.attacks.sentences.neighbours import reorderings
-from unmask.attacks.sentences.word_ranking import WordRanking
+from unmask.attacks.sentences.neighbours import joined, kicked, reorderings
+from unmask.attacks.sentences.word_ranking import WordRanking, features
 from unmask.public import Place, PublicModel
 
 GAIN = 1e-9
@@ -82,9 +81,8 @@ class GuidedSearch:
     tried: WordRanking = field(init=False)
 
     def __post_init__(self) -> None:
-        table = self.model.embedding()
-        features = F.pad(F.layer_norm(table, table.shape[1:]), (0, 1), value=1.0)
-        self.tried = WordRanking(features[self.allowed], len(self.free))
+        known = features(self.model.embedding())
+        self.tried = WordRanking(known[self.allowed], len(self.free))
 
     def run(self) -> Iterator[tuple[Tensor, float]]:
         """Yield (sentence, loss) of the best guess after every round, until solved."""
@@ -107,7 +105,7 @@ class GuidedSearch:
             if not self.fine and loss < FINE:
                 self.fine = True
             elif stuck >= STUCK:
-                current, stuck, self.fine = self._kick(best), 0, False
+                current, stuck, self.fine = kicked(best, self.free, self.allowed, self.generator), 0, False
             else:
                 continue
             loss = self._losses(current[None])[0].item()
@@ -118,28 +116,14 @@ class GuidedSearch:
             parts = [self.model.inputs(part, [self.place])[self.place.name] for part in sentences.split(AT_ONCE)]
         return self.goal.distance(torch.cat(parts).to(self.model.embedding().dtype))
 
-    def _kick(self, sentence: Tensor) -> Tensor:
-        """Replace a quarter of the words by chance."""
-        kicked = sentence.clone()
-        gone = self.free[torch.randperm(len(self.free), generator=self.generator)[: 1 + len(self.free) // 4]]
-        kicked[gone] = self.allowed[torch.randint(len(self.allowed), gone.shape, generator=self.generator)]
-        return kicked
-
     def _round(self, current: Tensor, orders: Tensor, stuck: int) -> tuple[Tensor, float]:
         """Return the best of some hundred neighbours, and of joins of the best ones, with its loss."""
         slope, rankings = self._rankings(current)
         trials = torch.cat([self._words(current, rankings, stuck), self._orders(current, slope, orders)])
         losses = self._losses(trials)
-        ranked = losses.argsort()
-        joined, touched, joins = trials[ranked[0]], trials[ranked[0]] != current, []
-        for k in ranked[1:JOINED].tolist():
-            change = trials[k] != current
-            if not bool((change & touched).any()):
-                joined, touched = torch.where(change, trials[k], joined), touched | change
-                joins.append(joined)
-        if joins:
-            more = torch.stack(joins)
-            trials, losses = torch.cat([trials, more]), torch.cat([losses, self._losses(more)])
+        joins = joined(current, trials[losses.argsort()[:JOINED]])
+        if len(joins):
+            trials, losses = torch.cat([trials, joins]), torch.cat([losses, self._losses(joins)])
         pick = int(losses.argmin())
         return trials[pick], losses[pick].item()
 

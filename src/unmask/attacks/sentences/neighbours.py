@@ -102,3 +102,37 @@ def holes(count: int) -> tuple[Tensor, Tensor]:
     rank = torch.where(here < hole, here, here - 1)  # index among the kept tokens
     kept = torch.where(rank < deleted, rank, rank + 1).clamp(0, count - 1)
     return torch.where(here == hole, deleted, kept), hole[:, 0]
+
+
+def kicked(sentence: Tensor, free: Tensor, allowed: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the sentence (n,) with a quarter of its words, one at least, replaced by chance.
+
+    Args:
+        sentence: (n,) token ids.
+        free: (N,) positions that may change.
+        allowed: token ids that can occur.
+        generator: source of the chance.
+    """
+    changed = sentence.clone()
+    gone = free[torch.randperm(len(free), generator=generator)[: 1 + len(free) // 4]]
+    changed[gone] = allowed[torch.randint(len(allowed), gone.shape, generator=generator)]
+    return changed
+
+
+def joined(current: Tensor, found: Tensor) -> Tensor:
+    """Return the first of some sentences (M, n) joined, one after the other, with those that touch other positions.
+
+    Args:
+        current: (n,) the sentence that all of them change.
+        found: (M, n), best first.
+
+    Returns:
+        (J, n), each with one change more than the one before.
+    """
+    together, touched, joins = found[0], found[0] != current, []
+    for other in found[1:]:
+        change = other != current
+        if bool(change.any()) and not bool((change & touched).any()):
+            together, touched = torch.where(change, other, together), touched | change
+            joins.append(together)
+    return torch.stack(joins) if joins else found[:0]

@@ -7,14 +7,13 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from unmask.attacks.evidence import Evidence, captured
 from unmask.attacks.probes import random_context, whitening
 from unmask.attacks.rough import rough
 from unmask.attacks.sentences.last_attention import LastAttention
-from unmask.attacks.sentences.neighbours import moves, reorderings
-from unmask.attacks.sentences.word_ranking import WordRanking
+from unmask.attacks.sentences.neighbours import joined, kicked, moves, reorderings
+from unmask.attacks.sentences.word_ranking import WordRanking, features
 from unmask.public import Place
 
 CONTEXTS, RIDGE = 40, 0.3
@@ -62,7 +61,7 @@ class SweptSearch:
     def run(self) -> Iterator[tuple[Tensor, float]]:
         """Yield (sentence, unexplained share in the plain metric) of the best guess after every round, until solved."""
         far, current = self._far(), self._begin()
-        ranking = WordRanking(self.features[self.allowed], len(self.free))
+        ranking = WordRanking(self._features[self.allowed], len(self.free))
         metric, stuck = far, 0
         loss = self._losses(metric, current[None])[0].item()
         best, least = current, float("inf")
@@ -81,16 +80,14 @@ class SweptSearch:
             if metric is far and loss < NEAR:
                 metric = self.plain
             elif stuck >= STUCK:
-                metric, current, stuck = far, self._kick(best), 0
+                metric, current, stuck = far, kicked(best, self.free, self.allowed, self.generator), 0
             else:
                 continue
             loss = self._losses(metric, current[None])[0].item()
 
     @cached_property
-    def features(self) -> Tensor:
-        """Normalised embedding of every token, and a one (V, d + 1)."""
-        table = self.plain.model.embedding()
-        return F.pad(F.layer_norm(table, table.shape[1:]), (0, 1), value=1.0)
+    def _features(self) -> Tensor:
+        return features(self.plain.model.embedding())
 
     @cached_property
     def _orders(self) -> tuple[Tensor, Tensor]:
@@ -103,7 +100,7 @@ class SweptSearch:
         rows = model.inputs(ids, [self.plain.place])[self.plain.place.name].double()
         apart = (rows - rows.mean(0)).flatten(0, 1)
         white = whitening((apart.T @ apart / len(apart))[None], RIDGE)
-        return self.plain.whitened(white.to(self.features.dtype))
+        return self.plain.whitened(white.to(self._features.dtype))
 
     def _begin(self) -> Tensor:
         common = self.allowed[: -(-len(self.allowed) // COMMON)]
@@ -113,13 +110,6 @@ class SweptSearch:
         filled = self.ids.clone()
         filled[self.free] = tokens
         return filled
-
-    def _kick(self, sentence: Tensor) -> Tensor:
-        """Replace a quarter of the words by chance."""
-        kicked = sentence.clone()
-        gone = self.free[torch.randperm(len(self.free), generator=self.generator)[: 1 + len(self.free) // 4]]
-        kicked[gone] = self.allowed[torch.randint(len(self.allowed), gone.shape, generator=self.generator)]
-        return kicked
 
     def _losses(self, metric: Evidence, sentences: Tensor) -> Tensor:
         self.replays += len(sentences)
@@ -136,7 +126,7 @@ class SweptSearch:
             self.plain.place.heads,
             current,
             self.free,
-            self.features,
+            self._features,
             self.allowed,
             self.generator,
         )
@@ -144,7 +134,7 @@ class SweptSearch:
         trials = [*self._changed(current, changes), *self._reordered(metric, frozen, current, stuck)]
         sentences = torch.stack(trials).unique(dim=0)
         losses = self._losses(metric, sentences)
-        joins = _joined(current, sentences[losses.argsort()[:JOINED]])
+        joins = joined(current, sentences[losses.argsort()[:JOINED]])
         if len(joins):
             sentences, losses = torch.cat([sentences, joins]), torch.cat([losses, self._losses(metric, joins)])
         pick = int(losses.argmin())
@@ -162,7 +152,7 @@ class SweptSearch:
             ranking: what former rounds have learnt; learns.
             kept: (N, K) indices of the former best words.
         """
-        index = torch.full((self.features.shape[0],), -1)
+        index = torch.full((self._features.shape[0],), -1)
         index[self.allowed] = torch.arange(len(self.allowed))
         promised = ranking.predicted() if kept.shape[1] else None
         ranking.fade()
@@ -170,7 +160,7 @@ class SweptSearch:
         for i, position in enumerate(self.free.tolist()):
             now = index[current[position]]
             words = torch.cat([now[None], kept[i], self._guesses(index[current[self.free]], promised, i)]).unique()
-            hidden = frozen.hidden(position, self.features[self.allowed[words]])
+            hidden = frozen.hidden(position, self._features[self.allowed[words]])
             shares = _shares(metric, frozen.substituted(position, hidden))
             ranking.add(i, words, shares)
             order = shares.argsort()[: KEPT + 1]
@@ -233,14 +223,3 @@ def _shares(metric: Evidence, rows: Tensor) -> Tensor:
             rows = (rows @ metric.white[0]).to(rows.dtype)
     inside = rows @ metric.bases[0].to(rows.dtype)
     return 1 - captured((rows @ rows.transpose(1, 2))[None], inside[None], ridge=1e-5) / metric.rank
-
-
-def _joined(current: Tensor, found: Tensor) -> Tensor:
-    """Return the first of some sentences joined with the others, one after the other, that touch other positions."""
-    joined, touched, joins = found[0], found[0] != current, []
-    for other in found[1:]:
-        change = other != current
-        if bool(change.any()) and not bool((change & touched).any()):
-            joined, touched = torch.where(change, other, joined), touched | change
-            joins.append(joined)
-    return torch.stack(joins) if joins else found[:0]

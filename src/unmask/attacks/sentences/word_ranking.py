@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 GLOBAL, LOCAL = 300.0, 300.0
 FADED = 0.8
@@ -54,3 +55,8 @@ class WordRanking:
         common = torch.linalg.solve(self.gram.sum(0) + shared, self.sums.sum(0))
         own = torch.linalg.solve(self.gram + local, self.sums - self.gram @ common)
         return (common + own) @ self.features.T
+
+
+def features(table: Tensor) -> Tensor:
+    """Return (V, d + 1) what a regression knows of every token: its normalised embedding (V, d), and a one."""
+    return F.pad(F.layer_norm(table, table.shape[1:]), (0, 1), value=1.0)
