@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from unmask.attacks.evidence import gather
 from unmask.attacks.rough import rough
 from unmask.attacks.sentences.last_attention import LastAttention, attention_places
-from unmask.attacks.sentences.neighbours import moves
+from unmask.attacks.sentences.neighbours import joined, kicked, moves
 from unmask.attacks.sentences.swept_search import SOLVED, SweptSearch
 from unmask.attacks.sentences.word_ranking import WordRanking
 from unmask.public import Component
@@ -94,6 +94,18 @@ def test_moves_take_one_token_elsewhere() -> None:
             rest.insert(j, i)
             slow.add(tuple(rest))
     assert {tuple(order.tolist()) for order in found} == slow
+
+
+def test_changes_of_other_positions_are_joined_and_a_quarter_is_kicked() -> None:
+    current = torch.zeros(8, dtype=torch.long)
+    found = torch.zeros(4, 8, dtype=torch.long)
+    found[0, 1], found[1, 1], found[2, 5], found[3, 6] = 9, 8, 7, 6
+    joins = joined(current, found)
+    assert joins.tolist() == [[0, 9, 0, 0, 0, 7, 0, 0], [0, 9, 0, 0, 0, 7, 6, 0]]
+    assert len(joined(current, found[:2])) == 0
+    free = torch.arange(1, 7)
+    changed = kicked(current, free, ALLOWED, generator(0))
+    assert int((changed != current).sum()) == 2 and changed[[0, 7]].tolist() == [0, 0]
 
 
 def test_the_ranking_finds_untried_words_by_the_tried_ones() -> None:

@@ -1,5 +1,6 @@
 """A noisy attention read and a private linear-attention state, as defences of the store surface."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -14,8 +15,32 @@ from unmask.surfaces.store import StoreSurface
 UNIT = "one record of the store, here one token"
 
 
+class _OfStore(ABC):
+    """Puts a private surface in front of a store: a dataclass that inherits from it declares its settings."""
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        self._surface(StoreSurface())
+
+    def protect(self, scenario: Scenario) -> Scenario:
+        """Return the scenario in which only what the mechanism releases is seen.
+
+        Args:
+            scenario: one of a store.
+
+        Raises:
+            BadInput: if what is seen is no store.
+        """
+        return replace(scenario, surface=self._surface(_store(scenario, self.name)))
+
+    @abstractmethod
+    def _surface(self, base: StoreSurface) -> NoisyReadSurface | LinearStateSurface:
+        """Return what is seen of a store."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class NoisyReads:
+class NoisyReads(_OfStore):
     """Answer queries over a store by clipped scores and values with Gaussian noise, composed over all queries.
 
     See docs/guarantees/noisy-read.md. One text's tokens are a small store: the noise is larger than the answer,
@@ -41,20 +66,6 @@ class NoisyReads:
     score_bound: float = field(default=1.0)
     value_norm: float = field(default=1.0)
 
-    def __post_init__(self) -> None:
-        self._surface(StoreSurface())
-
-    def protect(self, scenario: Scenario) -> Scenario:
-        """Return the scenario in which noisy sums are seen.
-
-        Args:
-            scenario: one of a store.
-
-        Raises:
-            BadInput: if what is seen is no store.
-        """
-        return replace(scenario, surface=self._surface(_store(scenario, self.name)))
-
     def guarantee(self, scenario: Scenario | None) -> Guarantee:
         """Return (epsilon, delta) of one record for all queries of the scenario, of the default number without one.
 
@@ -75,7 +86,7 @@ class NoisyReads:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearStates:
+class LinearStates(_OfStore):
     """Release a noisy state of linear attention once; queries after it are free.
 
     See docs/guarantees/linear-state.md.
@@ -101,20 +112,6 @@ class LinearStates:
     features: int = field(default=64)
     key_norm: float = field(default=1.0)
     value_norm: float = field(default=1.0)
-
-    def __post_init__(self) -> None:
-        self._surface(StoreSurface())
-
-    def protect(self, scenario: Scenario) -> Scenario:
-        """Return the scenario in which the state is seen.
-
-        Args:
-            scenario: one of a store.
-
-        Raises:
-            BadInput: if what is seen is no store.
-        """
-        return replace(scenario, surface=self._surface(_store(scenario, self.name)))
 
     def guarantee(self, scenario: Scenario | None) -> Guarantee:
         """Return (epsilon, delta) of one record for the state and everything that is read from it.
